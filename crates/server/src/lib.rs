@@ -1,1 +1,71 @@
-//! x
+//! What every stage shares and no stage teaches.
+//!
+//! A stage is a function from a [`Listener`] to its end; [`run`] is all that surrounds it:
+//!
+//! | module | what it keeps out of the stages |
+//! | --- | --- |
+//! | [`options`] | the command line that every server understands |
+//! | [`listener`] | socket, bind, listen; what can go wrong with accept; running out of descriptors |
+//! | [`connection`] | [`serve_connection`]: one client on a thread of its own, blocking (steps 1 and 2) |
+//! | [`sys`] | the system calls that can wait: counted, traced, EINTR retried |
+//! | [`shutdown`] | SIGINT and SIGTERM, and the second of grace after them |
+//! | [`statistics`] | the summary at the end, and `--stats` |
+//! | [`logging`] | the log on stderr, and `--trace` |
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+pub mod connection;
+pub mod listener;
+pub mod logging;
+pub mod options;
+pub mod shutdown;
+pub mod statistics;
+pub mod sys;
+
+pub use connection::serve_connection;
+pub use listener::Listener;
+pub use options::Options;
+pub use sys::Stream;
+
+/// Runs one stage: logging, signals, the listener, then `serve` until SIGINT or SIGTERM, then the summary.
+///
+/// An error, be it the listener's or the stage's, becomes one line on stderr and exit code 1.
+pub fn run(options: &Options, serve: impl FnOnce(Listener) -> io::Result<()>) -> ExitCode {
+    match try_run(options, serve) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", describe(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn try_run(options: &Options, serve: impl FnOnce(Listener) -> io::Result<()>) -> io::Result<()> {
+    logging::start(options)?;
+    shutdown::install(options.once)?;
+    let listener = Listener::bind(&options.host, options.port, options.backlog)?;
+    // Scripts read the port here, so it must not linger in a buffer. A pipe that nobody reads is no reason to stop.
+    let mut stdout = io::stdout();
+    let _ = writeln!(stdout, "Listening on {}", listener.local_address()?);
+    let _ = stdout.flush();
+
+    let outcome = serve(listener);
+    shutdown::wait_for_replies();
+    statistics::report(options.stats);
+    logging::finish();
+    outcome
+}
+
+/// An error's text without the ` (os error 98)` that std appends.
+pub fn describe(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(code) => nix::errno::Errno::from_raw(code).desc().to_owned(),
+        None => error.to_string(),
+    }
+}
+
+/// The same error, its text preceded by what was attempted.
+fn context(error: &io::Error, attempted: impl std::fmt::Display) -> io::Error {
+    io::Error::new(error.kind(), format!("{attempted}: {}", describe(error)))
+}

@@ -1,0 +1,196 @@
+//! The listening socket, and all that can go wrong with accept.
+
+use std::fs::File;
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
+};
+use tracing::{debug, warn};
+
+use crate::{Stream, context, describe, shutdown, statistics, sys};
+
+/// A refusal this soon after another belongs to the same row.
+const SAME_ROW: Duration = Duration::from_secs(10);
+
+/// A bound, listening socket.
+///
+/// It keeps one descriptor in reserve. When the process has used up all others, accept fails at once with EMFILE, the
+/// connection stays in the backlog, and a loop that tries again spins. With the reserve given up for a moment the
+/// connection can be accepted and closed: its client learns that it was refused, and nobody spins. (libuv and libev do
+/// the same.)
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    nonblocking: bool,
+    reserve: Option<File>,
+    last_refusal: Option<Instant>,
+}
+
+impl Listener {
+    /// Binds the first address of `host` that can be bound, and listens.
+    ///
+    /// `SO_REUSEADDR` is set: otherwise a restarted server could not bind for a minute or so while connections of its
+    /// predecessor linger in TIME_WAIT. `TCP_NODELAY` is set too (accepted sockets inherit it): a small reply need
+    /// not wait for the acknowledgement of the one before it. See socket(7), tcp(7), listen(2).
+    ///
+    /// # Errors
+    /// `host` has no address, or none of them can be bound: the text names which.
+    pub fn bind(host: &str, port: u16, backlog: i32) -> io::Result<Self> {
+        let addresses = (host, port)
+            .to_socket_addrs()
+            .map_err(|error| context(&error, format_args!("cannot resolve {host}")))?;
+        let mut outcome = Err(io::Error::other(format!("{host} has no address")));
+        for address in addresses {
+            match listen(address, backlog) {
+                Ok(socket) => {
+                    let reserve = Some(open_reserve()?);
+                    return Ok(Listener {
+                        socket,
+                        nonblocking: false,
+                        reserve,
+                        last_refusal: None,
+                    });
+                }
+                Err(error) => {
+                    outcome = Err(context(&error, format_args!("cannot listen on {address}")));
+                }
+            }
+        }
+        outcome
+    }
+
+    /// The address that clients connect to, with the port that the kernel picked if 0 was asked for.
+    ///
+    /// # Errors
+    /// What getsockname(2) reports.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Sets O_NONBLOCK: from here on accept says "nobody waits" instead of sleeping, and the sockets it returns say
+    /// "not now".
+    ///
+    /// # Errors
+    /// What ioctl(2) reports.
+    pub fn set_nonblocking(&mut self) -> io::Result<()> {
+        self.nonblocking = true;
+        self.socket.set_nonblocking(true)
+    }
+
+    /// The next peer; none if nobody waits (non-blocking) or the server has been told to stop.
+    ///
+    /// # Errors
+    /// Only those after which the listener is of no use any more. A connection that came to nothing and a process
+    /// that has no descriptor left are dealt with here.
+    pub fn accept(&mut self) -> io::Result<Option<Stream>> {
+        while !shutdown::requested() {
+            match sys::accept(&self.socket, self.nonblocking) {
+                Ok(stream) if self.reserve.is_some() => return Ok(Some(stream)),
+                // It sits on the reserve's descriptor. If there is another one by now, well; else it has to go.
+                Ok(stream) => match open_reserve() {
+                    Ok(file) => {
+                        self.reserve = Some(file);
+                        return Ok(Some(stream));
+                    }
+                    Err(error) => {
+                        drop(stream);
+                        self.reserve = open_reserve().ok();
+                        self.refused(error);
+                    }
+                },
+                Err(error) => match after_failure(&error) {
+                    Next::NobodyWaits => {
+                        self.reserve = self.reserve.take().or_else(|| open_reserve().ok());
+                        return Ok(None);
+                    }
+                    Next::AskAgain => debug!("a connection came to nothing: {}", describe(&error)),
+                    Next::UseReserve if self.reserve.take().is_some() => {}
+                    Next::UseReserve | Next::BackOff => {
+                        self.warn(&error);
+                        sys::sleep(Duration::from_millis(10));
+                        if self.nonblocking {
+                            return Ok(None);
+                        }
+                    }
+                    Next::GiveUp => return Err(context(&error, "cannot accept")),
+                },
+            }
+        }
+        Ok(None)
+    }
+
+    /// Notes that a peer was accepted, could not be served for want of something, and has been closed, so that its
+    /// client knows. Of a row of them only the first is a warning in the log.
+    pub fn refused(&mut self, want: io::Error) {
+        statistics::count_refused();
+        self.warn(&want);
+    }
+
+    fn warn(&mut self, want: &io::Error) {
+        let same_row = self.last_refusal.is_some_and(|last| last.elapsed() < SAME_ROW);
+        self.last_refusal = Some(Instant::now());
+        if same_row {
+            debug!("refusing a peer: {}", describe(want));
+        } else {
+            warn!("refusing peers: {}", describe(want));
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn open_reserve() -> io::Result<File> {
+    File::open("/dev/null")
+}
+
+fn listen(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    #[cfg(not(target_os = "macos"))]
+    let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    #[cfg(target_os = "macos")]
+    let socket = socket(family, SockType::Stream, SockFlag::empty(), None)?;
+    setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    setsockopt(&socket, sockopt::TcpNoDelay, &true)?;
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
+    // nix and std both bound the backlog by a constant of their own; the kernel knows its limit better.
+    // SAFETY: listen(2) takes no pointers.
+    #[allow(unsafe_code)]
+    Errno::result(unsafe { libc::listen(socket.as_raw_fd(), backlog) })?;
+    Ok(TcpListener::from(socket))
+}
+
+/// What an error of accept(2) asks for.
+enum Next {
+    NobodyWaits,
+    AskAgain,
+    UseReserve,
+    BackOff,
+    GiveUp,
+}
+
+fn after_failure(error: &io::Error) -> Next {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EAGAIN | Errno::EINTR) => Next::NobodyWaits,
+        // The process's descriptors, or the whole system's, are used up.
+        Some(Errno::EMFILE | Errno::ENFILE) => Next::UseReserve,
+        // Memory is; a little later it may not be.
+        Some(Errno::ENOBUFS | Errno::ENOMEM) => Next::BackOff,
+        Some(
+            Errno::EBADF | Errno::EINVAL | Errno::ENOTSOCK | Errno::EOPNOTSUPP | Errno::EFAULT,
+        ) => Next::GiveUp,
+        // ECONNABORTED and the network errors that Linux passes on (accept(2)): this connection's, not the listener's.
+        _ => Next::AskAgain,
+    }
+}
