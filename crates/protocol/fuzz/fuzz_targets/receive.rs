@@ -1,0 +1,36 @@
+//! Any bytes, split anywhere, are answered as if they had come in one piece and as the definition says.
+//!
+//! `cargo +nightly fuzz run receive` in `crates/protocol` (cargo-fuzz from crates.io).
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use protocol::Session;
+
+// The first byte is the length of the pieces, the rest is what arrives in them.
+fuzz_target!(|data: &[u8]| {
+    let Some((&length, input)) = data.split_first() else { return };
+
+    let mut reply = Vec::new();
+    let mut session = Session::new();
+    for piece in input.chunks(usize::from(length).max(1)) {
+        session.receive(piece, &mut reply);
+    }
+
+    let mut expected = Vec::new();
+    let mut in_message = false;
+    for &byte in input {
+        match (in_message, byte) {
+            (false, b'^') => in_message = true,
+            (false, _) => {}
+            (true, b'$') => in_message = false,
+            (true, byte) => expected.push(byte.wrapping_add(1)),
+        }
+    }
+    assert_eq!(reply, expected);
+
+    let mut whole = Vec::new();
+    let mut session_of_one_piece = Session::new();
+    session_of_one_piece.receive(input, &mut whole);
+    assert_eq!(reply, whole);
+    assert_eq!(session, session_of_one_piece);
+});
