@@ -1,0 +1,101 @@
+//! # Idea
+//! Register each peer once; the kernel remembers whom we wait for and returns only those that are ready: epoll, kqueue.
+//!
+//! # What changed since step 5
+//! The sets and both loops over everybody are gone. The kernel is told when a peer comes, and when what it waits for
+//! changes. Nothing else is different.
+//!
+//! # What to watch
+//! `cargo run --release -p load -- localhost 8080 -c 1 --idle 10000`: as fast as with `--idle 10`.
+//!
+//! # Limits that lead to step 7
+//! One thread answers everybody, so a callback that takes a second takes it from everybody.
+
+use std::collections::HashMap;
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser;
+use peer::{Buffers, Interest, Peer, on_peer_connected, on_peer_ready_recv, on_peer_ready_send};
+use server::{Listener, Stream, shutdown};
+use step6_epoll_kqueue::{Poller, Trigger};
+
+#[derive(Parser)]
+#[command(about)]
+struct Arguments {
+    #[command(flatten)]
+    options: server::Options,
+
+    /// Be told of changes only (edge-triggered) instead of whoever is ready (level-triggered)
+    #[arg(long)]
+    edge: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let trigger = if arguments.edge { Trigger::Edge } else { Trigger::Level };
+    server::run(&arguments.options, |listener| serve(listener, trigger))
+}
+
+/// The listener's token. Peers count up from it, and no token is ever used again.
+const LISTENER: u64 = 0;
+
+fn serve(mut listener: Listener, trigger: Trigger) -> io::Result<()> {
+    listener.set_nonblocking()?;
+    let mut poller = Poller::new()?;
+    poller.add(&listener, LISTENER, Interest::READ, Trigger::Level)?;
+    let mut events = Vec::new();
+    let mut buffers = Buffers::new();
+    let mut peers = HashMap::new();
+    let mut last_token = LISTENER;
+    while !shutdown::requested() {
+        poller.wait(&mut events, None)?;
+        for token in events.iter().map(|event| event.token) {
+            if token == LISTENER {
+                while let Some(stream) = listener.accept()? {
+                    let peer = on_peer_connected(stream);
+                    // Edge-triggered, what a peer waits for is never changed again: news of both kinds is welcome.
+                    let interest =
+                        if trigger == Trigger::Edge { Interest::BOTH } else { peer.interest() };
+                    if let Err(error) = poller.add(&peer.stream, last_token + 1, interest, trigger)
+                    {
+                        drop(peer);
+                        listener.refused(error);
+                        continue;
+                    }
+                    last_token += 1;
+                    peers.insert(last_token, peer);
+                }
+            } else if let Some(peer) = peers.get_mut(&token) {
+                let before = peer.interest();
+                let interest = on_peer_ready(peer, &mut buffers, trigger);
+                if interest == Interest::NONE {
+                    // Closing its last descriptor takes the socket off the kernel's list too.
+                    peers.remove(&token);
+                } else if interest != before && trigger == Trigger::Level {
+                    poller.modify(&peer.stream, token, interest, trigger)?;
+                }
+            }
+        }
+    }
+    peer::send_what_is_owed(peers.values_mut(), shutdown::expired);
+    Ok(())
+}
+
+fn on_peer_ready(peer: &mut Peer<Stream>, buffers: &mut Buffers, trigger: Trigger) -> Interest {
+    loop {
+        let result = match peer.interest() {
+            Interest::WRITE => on_peer_ready_send(peer),
+            _ => on_peer_ready_recv(peer, buffers),
+        };
+        match result {
+            // The kernel will not mention again what it has mentioned: go on until the socket says would-block.
+            Ok(Interest::READ) if trigger == Trigger::Edge => {}
+            Ok(interest) => return interest,
+            // Not now. Ready was a hint, no promise: the kernel will tell again.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return peer.interest(),
+            // The stream has logged why. It is the end of this peer and of nobody else.
+            Err(_) => return Interest::NONE,
+        }
+    }
+}

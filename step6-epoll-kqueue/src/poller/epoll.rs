@@ -1,0 +1,114 @@
+//! The poller on Linux: epoll(7).
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use peer::Interest;
+use server::sys::{self, Syscall};
+
+use super::{EVENTS, Event, Trigger};
+
+/// A list of descriptors that the kernel keeps and watches for us.
+#[derive(Debug)]
+pub struct Poller {
+    epoll: Epoll,
+    /// Where the kernel writes; kept from wait to wait.
+    returned: Vec<EpollEvent>,
+}
+
+impl Poller {
+    /// What does the work here.
+    pub const NAME: &str = "epoll";
+
+    /// A poller that watches nothing yet. See epoll_create1(2).
+    ///
+    /// # Errors
+    /// No descriptor or no memory is left.
+    pub fn new() -> io::Result<Self> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        Ok(Poller { epoll, returned: vec![EpollEvent::empty(); EVENTS] })
+    }
+
+    /// Has the kernel watch `descriptor`, and call it `token`. It watches until the descriptor is deleted or closed.
+    ///
+    /// # Errors
+    /// What epoll_ctl(2) reports: among others, no memory is left, or `/proc/sys/fs/epoll/max_user_watches` is reached.
+    pub fn add(
+        &self,
+        descriptor: impl AsFd,
+        token: u64,
+        interest: Interest,
+        trigger: Trigger,
+    ) -> io::Result<()> {
+        let event = EpollEvent::new(flags(interest, trigger), token);
+        sys::call(Syscall::EpollCtl, || Ok(self.epoll.add(&descriptor, event)?))
+    }
+
+    /// Changes what the kernel watches `descriptor` for.
+    ///
+    /// For nothing at all, delete it instead: errors and hang-ups are reported whether or not they are asked for.
+    ///
+    /// # Errors
+    /// What epoll_ctl(2) reports.
+    pub fn modify(
+        &self,
+        descriptor: impl AsFd,
+        token: u64,
+        interest: Interest,
+        trigger: Trigger,
+    ) -> io::Result<()> {
+        let mut event = EpollEvent::new(flags(interest, trigger), token);
+        sys::call(Syscall::EpollCtl, || Ok(self.epoll.modify(&descriptor, &mut event)?))
+    }
+
+    /// Has the kernel forget `descriptor`.
+    ///
+    /// # Errors
+    /// What epoll_ctl(2) reports.
+    pub fn delete(&self, descriptor: impl AsFd) -> io::Result<()> {
+        sys::call(Syscall::EpollCtl, || Ok(self.epoll.delete(&descriptor)?))
+    }
+
+    /// Sleeps until a descriptor is ready, `timeout` is over or the process is told to stop, and replaces `events` by
+    /// those that are ready.
+    ///
+    /// # Errors
+    /// What epoll_wait(2) reports, EINTR aside.
+    pub fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
+        let timeout = milliseconds(timeout);
+        let returned = &mut self.returned;
+        let ready = sys::wait(Syscall::EpollWait, || Ok(self.epoll.wait(returned, timeout)?))?;
+        events.clear();
+        events.extend(self.returned[..ready].iter().map(|event| {
+            // Whoever waits for either must learn of an error or a hang-up: the next recv or send fetches it.
+            let flags = event.events();
+            let ended = flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP);
+            Event {
+                token: event.data(),
+                readable: ended || flags.contains(EpollFlags::EPOLLIN),
+                writable: ended || flags.contains(EpollFlags::EPOLLOUT),
+            }
+        }));
+        Ok(())
+    }
+}
+
+fn flags(interest: Interest, trigger: Trigger) -> EpollFlags {
+    let mut flags = EpollFlags::empty();
+    flags.set(EpollFlags::EPOLLIN, interest.read);
+    flags.set(EpollFlags::EPOLLOUT, interest.write);
+    flags.set(EpollFlags::EPOLLET, trigger == Trigger::Edge);
+    flags
+}
+
+/// Rounded up: a wait that ends before its time would be followed by another that ends at once, and so on.
+fn milliseconds(timeout: Option<Duration>) -> EpollTimeout {
+    let Some(timeout) = timeout else { return EpollTimeout::NONE };
+    let milliseconds = timeout.as_nanos().div_ceil(1_000_000);
+    i32::try_from(milliseconds)
+        .ok()
+        .and_then(|ms| EpollTimeout::try_from(ms).ok())
+        .unwrap_or(EpollTimeout::MAX)
+}
