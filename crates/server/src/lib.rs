@@ -9,6 +9,7 @@
 //! | [`connection`] | [`serve_connection`]: one client on a thread of its own, blocking (steps 1 and 2) |
 //! | [`sys`] | the system calls that can wait: counted, traced, EINTR retried |
 //! | [`shutdown`] | SIGINT and SIGTERM, and the second of grace after them |
+//! | [`signals`] | signals as readable bytes, for an event loop (step 7) |
 //! | [`statistics`] | the summary at the end, and `--stats` |
 //! | [`logging`] | the log on stderr, and `--trace` |
 
@@ -20,6 +21,7 @@ pub mod listener;
 pub mod logging;
 pub mod options;
 pub mod shutdown;
+pub mod signals;
 pub mod statistics;
 pub mod sys;
 

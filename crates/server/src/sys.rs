@@ -121,6 +121,14 @@ impl Stream {
         self.name
     }
 
+    /// Half-closes: the peer learns that no more will come, and may still send. See shutdown(2).
+    ///
+    /// # Errors
+    /// The peer is gone already.
+    pub fn shutdown(&self) -> io::Result<()> {
+        self.socket.shutdown(std::net::Shutdown::Write)
+    }
+
     fn log(&self, call: Syscall, result: io::Result<usize>) -> io::Result<usize> {
         match result {
             Ok(bytes) => debug!("{} returned {bytes} bytes", call.name()),

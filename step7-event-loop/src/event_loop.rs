@@ -1,0 +1,213 @@
+//! The loop itself: what it owns, and one turn of it.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::mem;
+use std::time::{Duration, Instant};
+
+use peer::Interest;
+use step6_epoll_kqueue::{Event, Poller, Trigger};
+
+use crate::signal::Watch;
+use crate::slab::{Key, Slab};
+use crate::stream::{Listening, Stream};
+use crate::timer::Timers;
+use crate::wakeup::Wakeups;
+use crate::work::Work;
+
+/// A callback that is called once, in a later phase.
+pub(crate) type Callback = Box<dyn FnOnce(&mut Loop)>;
+
+/// What the poller can watch for us.
+pub(crate) enum Handle {
+    Listener(Listening),
+    Stream(Stream),
+    Signal(Watch),
+}
+
+/// An event loop. It belongs to one thread, and so does everything that is called from it.
+///
+/// One turn, each phase a line of [`Loop::run_once`]:
+///
+/// 1. **Update the time.** All timers of a turn go by the same instant, [`Loop::now`].
+/// 2. **Due timers**, in the order in which they were due.
+/// 3. **Pending callbacks**: completions of writes and of half-closes, and what was cancelled.
+/// 4. **Poll for I/O**: sleep until a descriptor is ready, but not beyond the next timer; then call back for each that
+///    is: connections, reads, signals, wakeups.
+/// 5. **Work completions**: `after` callbacks of work that the pool has done.
+/// 6. **Closing callbacks**: first the writes that a close cut off, then the close's own.
+///
+/// No callback is ever called from inside the function that asks for it. So whoever calls `write` or `close` need not
+/// wonder what has changed by the time it returns.
+pub struct Loop {
+    pub(crate) now: Instant,
+    pub(crate) poller: Poller,
+    pub(crate) handles: Slab<Handle>,
+    pub(crate) timers: Timers,
+    pub(crate) pending: VecDeque<Callback>,
+    pub(crate) closing: VecDeque<Callback>,
+    pub(crate) work: Work,
+    pub(crate) wakeups: Wakeups,
+    /// Where reads land; lent to the callback for as long as it runs.
+    pub(crate) buffer: Vec<u8>,
+    events: Vec<Event>,
+    stopped: bool,
+    running: bool,
+}
+
+/// The wakeup's token. No handle's key makes it: that slot would be the four thousand millionth.
+const WAKEUP: u64 = u64::MAX;
+
+/// The most that one read takes: 64 KiB.
+pub(crate) const BUFFER: usize = 64 * 1024;
+
+impl Loop {
+    /// A loop with nothing in it. Its thread pool starts with the first work.
+    ///
+    /// # Errors
+    /// No descriptor is left for the poller or the wakeup.
+    pub fn new() -> io::Result<Self> {
+        let poller = Poller::new()?;
+        let wakeups = Wakeups::new()?;
+        poller.add(&wakeups, WAKEUP, Interest::READ, Trigger::Level)?;
+        let work = Work::new(wakeups.bell());
+        Ok(Loop {
+            now: Instant::now(),
+            poller,
+            handles: Slab::new(),
+            timers: Timers::new(),
+            pending: VecDeque::new(),
+            closing: VecDeque::new(),
+            work,
+            wakeups,
+            buffer: vec![0; BUFFER],
+            events: Vec::new(),
+            stopped: false,
+            running: false,
+        })
+    }
+
+    /// Takes turns until nothing is left that could ever call back, or until [`Loop::stop`].
+    ///
+    /// # Errors
+    /// The poller fails; or the loop runs already, and a callback tries to run it again.
+    pub fn run(&mut self) -> io::Result<()> {
+        while self.is_alive() && !mem::take(&mut self.stopped) {
+            self.run_once()?;
+        }
+        Ok(())
+    }
+
+    /// Takes one turn, sleeping for I/O if nothing is due; whether there is a reason for another.
+    ///
+    /// # Errors
+    /// As [`Loop::run`].
+    pub fn run_once(&mut self) -> io::Result<bool> {
+        self.turn(None)
+    }
+
+    /// Takes one turn without sleeping; whether there is a reason for another.
+    ///
+    /// # Errors
+    /// As [`Loop::run`].
+    pub fn run_nowait(&mut self) -> io::Result<bool> {
+        self.turn(Some(Duration::ZERO))
+    }
+
+    fn turn(&mut self, longest_sleep: Option<Duration>) -> io::Result<bool> {
+        if mem::replace(&mut self.running, true) {
+            return Err(io::Error::other("the loop runs already: a callback cannot run it again"));
+        }
+        self.update_time();
+        self.run_due_timers();
+        self.run_pending();
+        let polled = self.poll(longest_sleep);
+        self.run_work_completions();
+        self.run_closing();
+        self.running = false;
+        polled?;
+        Ok(self.is_alive())
+    }
+
+    /// Has [`Loop::run`] return at the end of this turn, which no longer sleeps. Everything stays as it is; the loop can
+    /// be run again.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    /// The time as of the beginning of this turn. Timers count from it.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Whether anything may still call back: an open handle, a timer, work that has not come back, a callback that is
+    /// yet to be called.
+    pub fn is_alive(&self) -> bool {
+        let handles = self.handles.len() + self.timers.len() + self.wakeups.len();
+        let requests = self.work.len() + self.pending.len() + self.closing.len();
+        handles + requests > 0
+    }
+
+    fn update_time(&mut self) {
+        self.now = Instant::now();
+    }
+
+    // A callback that is added meanwhile waits for the next turn. So do those of the other phases.
+    fn run_pending(&mut self) {
+        for callback in mem::take(&mut self.pending) {
+            callback(self);
+        }
+    }
+
+    fn poll(&mut self, longest_sleep: Option<Duration>) -> io::Result<()> {
+        let at_once = self.stopped
+            || !self.pending.is_empty()
+            || !self.closing.is_empty()
+            || !self.is_alive();
+        let next_timer =
+            self.timers.next_due().map(|due| due.saturating_duration_since(Instant::now()));
+        let timeout = if at_once { Some(Duration::ZERO) } else { longest_sleep.or(next_timer) };
+
+        let mut events = mem::take(&mut self.events);
+        self.poller.wait(&mut events, timeout)?;
+        self.update_time();
+        for event in &events {
+            self.on_event(event);
+        }
+        self.events = events;
+        Ok(())
+    }
+
+    /// The handle may be gone: closed by a callback earlier in this batch. Then its key finds nothing.
+    fn on_event(&mut self, event: &Event) {
+        if event.token == WAKEUP {
+            self.wakeups.clear();
+            self.run_wakeups();
+            return;
+        }
+        let key = Key::from_token(event.token);
+        match self.handles.get(key) {
+            Some(Handle::Listener(_)) => self.on_listener_ready(key),
+            Some(Handle::Stream(_)) => self.on_stream_ready(key, event.readable, event.writable),
+            Some(Handle::Signal(_)) => self.on_signal_ready(key),
+            None => {}
+        }
+    }
+
+    fn run_closing(&mut self) {
+        for callback in mem::take(&mut self.closing) {
+            callback(self);
+        }
+    }
+}
+
+impl fmt::Debug for Loop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loop")
+            .field("handles", &self.handles.len())
+            .field("timers", &self.timers.len())
+            .field("work", &self.work.len())
+            .finish_non_exhaustive()
+    }
+}

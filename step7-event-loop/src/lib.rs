@@ -1,0 +1,57 @@
+//! A small libuv: a loop that owns callbacks, timers, and a thread pool for whatever would block.
+//!
+//! ```
+//! use std::time::Duration;
+//! use step7_event_loop::Loop;
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let mut lp = Loop::new()?;
+//! lp.queue_work(
+//!     || (1..=20_u64).product::<u64>(), // on a thread of the pool
+//!     |_, result| println!("20! is {result:?}"), // on this one
+//! );
+//! lp.timer_start(Duration::from_millis(1), None, |_, _| println!("meanwhile"));
+//! lp.run()?; // returns when nothing is left to call back
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Read [`Loop`] first, it is the order of one turn; then a module for each thing that can call back:
+//!
+//! | module | what it is | what libuv calls it |
+//! | --- | --- | --- |
+//! | `event_loop` | the turn | `uv_run` |
+//! | `stream` | connections | `uv_tcp_t`, `uv_stream_t` |
+//! | `timer` | timers | `uv_timer_t` |
+//! | `work`, `queue` | the thread pool | `uv_queue_work` |
+//! | `fs` | files, through the pool | `uv_fs_t` |
+//! | `wakeup` | calls from other threads | `uv_async_t` |
+//! | `signal` | signals | `uv_signal_t` |
+//! | `slab` | handles that go stale instead of wrong | (pointers, and the caller's care) |
+//!
+//! One rule makes callbacks safe that close, stop or replace anything, themselves included: a callback is taken out of
+//! its slot, called with `&mut Loop`, and put back only if its slot still holds the same handle. What a callback keeps
+//! between calls it captures; there is no user data pointer.
+#![forbid(unsafe_code)]
+
+mod event_loop;
+mod fs;
+mod queue;
+mod signal;
+mod slab;
+mod stream;
+mod timer;
+mod wakeup;
+mod work;
+
+/// What [`queue`] waits with. Its model test puts loom's in this place.
+mod sync {
+    pub(crate) use std::sync::{Condvar, Mutex, PoisonError};
+}
+
+pub use event_loop::Loop;
+pub use signal::SignalId;
+pub use stream::{HIGH_WATER_MARK, ListenerId, StreamId};
+pub use timer::TimerId;
+pub use wakeup::{Waker, WakeupId};
+pub use work::{POOL_THREADS, WorkError, WorkId};

@@ -1,0 +1,105 @@
+//! # Idea
+//! Hand the loop over to a library. What remains is what is to happen when something has: callbacks.
+//!
+//! # What changed since step 6
+//! The loop, the table of peers and their outboxes are gone from here: the library has them, once for all servers. A
+//! client's state is what its callback has captured.
+//!
+//! # What to watch
+//! `cargo run --release -p step7-event-loop --example isprime-server -- --mode block`, then `--mode pool`: a callback
+//! that computes holds up everybody; the same work on the pool holds up nobody.
+//!
+//! # Limits
+//! The order of things is no longer the order of lines. The labs go on from here: several processes on one listener,
+//! and a pool that grows.
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use nix::sys::signal::Signal;
+use protocol::{GREETING, Session};
+use server::Listener;
+use step7_event_loop::{ListenerId, Loop, StreamId};
+
+#[derive(Parser)]
+#[command(about)]
+struct Arguments {
+    #[command(flatten)]
+    options: server::Options,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    server::run(&arguments.options, serve)
+}
+
+fn serve(listener: Listener) -> io::Result<()> {
+    let mut lp = Loop::new()?;
+    let listener = lp.listen(listener, |lp, accepted| match accepted {
+        Ok(stream) => on_peer_connected(lp, stream),
+        Err(error) => {
+            tracing::warn!("{error}");
+            lp.stop();
+        }
+    })?;
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        lp.signal_start(signal, move |lp, _| on_stop(lp, listener))?;
+    }
+    lp.run()
+}
+
+fn on_peer_connected(lp: &mut Loop, stream: StreamId) {
+    let mut session = Session::new();
+    send(lp, stream, vec![GREETING]);
+    let started = lp.read_start(stream, move |lp, stream, received| match received {
+        Ok([]) => lp.shutdown(stream, move |lp, _| lp.close(stream, |_| ())), // once all it is owed is sent
+        Ok(bytes) => {
+            let mut reply = Vec::new();
+            session.receive(bytes, &mut reply);
+            send(lp, stream, reply);
+        }
+        Err(_) => lp.close(stream, |_| ()), // the stream has logged why
+    });
+    if started.is_err() {
+        lp.close(stream, |_| ());
+    }
+}
+
+/// What the socket takes goes at once; only what it does not take is queued, and called back for.
+fn send(lp: &mut Loop, stream: StreamId, mut bytes: Vec<u8>) {
+    match lp.try_write(stream, &bytes) {
+        Ok(sent) if sent == bytes.len() => {}
+        Ok(sent) => {
+            bytes.drain(..sent);
+            lp.write(stream, bytes, move |lp, result| {
+                if result.is_err() {
+                    lp.close(stream, |_| ());
+                }
+            });
+        }
+        Err(_) => lp.close(stream, |_| ()),
+    }
+}
+
+/// No more clients; those who are owed something have a second to fetch it.
+fn on_stop(lp: &mut Loop, listener: ListenerId) {
+    lp.close_listener(listener);
+    for stream in lp.streams() {
+        if lp.owed(stream) == 0 {
+            lp.close(stream, stop_after_the_last);
+        } else if lp.read_stop(stream).is_ok() {
+            lp.shutdown(stream, move |lp, _| lp.close(stream, stop_after_the_last));
+        }
+    }
+    lp.timer_start(Duration::from_secs(1), None, |lp, _| lp.stop());
+    stop_after_the_last(lp);
+}
+
+/// The watched signals would keep the loop alive for ever.
+fn stop_after_the_last(lp: &mut Loop) {
+    if lp.streams().is_empty() {
+        lp.stop();
+    }
+}
