@@ -1,1 +1,169 @@
-//! x
+//! Conformance and fault cases against any server of the course's protocol, in any language.
+//!
+//! A [`Case`] tests one thing that a server may promise; the [`Promise`] says what kind of thing. The `check` command
+//! runs them against a server that is there already (`check HOST PORT`) or that it starts itself, one for each case
+//! (`check --cmd 'STAGE {port}'`). A stage's own tests call [`harness`] with what that stage promises.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+mod cases;
+mod client;
+pub mod process;
+
+pub use cases::cases;
+pub use client::Failure;
+use process::Server;
+
+/// What a server may promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// The right bytes come back, however they are split over reads and writes.
+    Protocol,
+    /// What one peer does ends that peer at most.
+    Isolation,
+    /// Nobody waits for anybody else.
+    Concurrency,
+    /// What a peer does not fetch is not piled up.
+    Backpressure,
+    /// Out of descriptors, those present are served, and others again when there is room.
+    Descriptors,
+    /// It starts, fails to start and stops as it should.
+    Lifecycle,
+    /// The command line that all stages share.
+    Arguments,
+    /// `--stats` and `--trace`.
+    Statistics,
+}
+
+impl Promise {
+    /// All of them: what an event-driven server promises.
+    pub const ALL: [Promise; 8] = [
+        Promise::Protocol,
+        Promise::Isolation,
+        Promise::Concurrency,
+        Promise::Backpressure,
+        Promise::Descriptors,
+        Promise::Lifecycle,
+        Promise::Arguments,
+        Promise::Statistics,
+    ];
+
+    /// What a server promises that serves one client at a time.
+    pub const SEQUENTIAL: [Promise; 6] = [
+        Promise::Protocol,
+        Promise::Isolation,
+        Promise::Backpressure,
+        Promise::Lifecycle,
+        Promise::Arguments,
+        Promise::Statistics,
+    ];
+}
+
+/// One thing to be tested.
+#[derive(Clone, Copy)]
+pub struct Case {
+    /// A name to select it by.
+    pub name: &'static str,
+    /// What kind of thing it tests.
+    pub promise: Promise,
+    /// What must hold, in a sentence.
+    pub about: &'static str,
+    /// Whether it must start and stop the server itself, and so cannot test one that is there already.
+    pub needs_process: bool,
+    run: fn(&Target) -> Result<(), Failure>,
+}
+
+impl Case {
+    /// Tests it.
+    ///
+    /// # Errors
+    /// It does not hold.
+    pub fn run(&self, target: &Target) -> Result<(), Failure> {
+        (self.run)(target)
+    }
+}
+
+/// What the cases are run against.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// A server that is there already.
+    Running(SocketAddr),
+    /// A program to be started for each case, with these arguments; `{port}` in one of them stands for the port. The
+    /// program must print `Listening on ADDRESS` first, and take port 0 for a free one.
+    Command(OsString, Vec<OsString>),
+}
+
+impl Target {
+    /// A program that takes the port as its last argument, as the stages do.
+    pub fn stage(program: &str, arguments: &[&str]) -> Self {
+        let mut arguments: Vec<_> = arguments.iter().map(OsString::from).collect();
+        arguments.push("{port}".into());
+        Target::Command(program.into(), arguments)
+    }
+
+    /// The server to talk to: the one that is there, or a new one.
+    fn server(&self) -> Result<Subject, Failure> {
+        match self {
+            Target::Running(address) => Ok(Subject { address: *address, process: None }),
+            Target::Command(..) => {
+                let process = self.start(&[])?;
+                Ok(Subject { address: process.address(), process: Some(process) })
+            }
+        }
+    }
+
+    /// A new server, with further arguments.
+    fn start(&self, further: &[&str]) -> Result<Server, Failure> {
+        let (program, arguments) = self.command("0", further)?;
+        Ok(Server::start(program, arguments)?)
+    }
+
+    /// The command with the port put in.
+    fn command(&self, port: &str, further: &[&str]) -> Result<(OsString, Vec<OsString>), Failure> {
+        let Target::Command(program, arguments) = self else {
+            return Err(Failure("this case has to start the server itself".to_owned()));
+        };
+        let with_port = |argument: &OsString| match argument.to_str() {
+            Some(text) => text.replace("{port}", port).into(),
+            None => argument.clone(),
+        };
+        let arguments = arguments.iter().map(with_port);
+        Ok((program.clone(), arguments.chain(further.iter().map(OsString::from)).collect()))
+    }
+}
+
+/// The server that a case talks to.
+struct Subject {
+    address: SocketAddr,
+    process: Option<Server>,
+}
+
+/// The `main` of a stage's `tests/check.rs` (`harness = false`): every case of the promises that the stage makes, each
+/// a test of its own in cargo's output, and after them the stage's own.
+///
+/// The server is `binary`, started anew for each case with `arguments` and a free port.
+pub fn harness(
+    binary: &str,
+    arguments: &[&str],
+    promises: &[Promise],
+    own: Vec<Trial>,
+) -> ExitCode {
+    let options = Arguments::from_args();
+    let target = Target::stage(binary, arguments);
+    let promised = cases().iter().filter(|case| promises.contains(&case.promise));
+    let kind = arguments.join(" ");
+    let mut trials: Vec<_> = promised
+        .map(|case| {
+            let target = target.clone();
+            Trial::test(case.name, move || case.run(&target).map_err(Failed::from)).with_kind(&kind)
+        })
+        .collect();
+    trials.extend(own);
+    libtest_mimic::run(&options, trials).exit_code()
+}
+
+pub use libtest_mimic::{Failed as TrialFailed, Trial as OwnTrial};

@@ -1,0 +1,28 @@
+//! The cases.
+
+mod arguments;
+mod backpressure;
+mod concurrency;
+mod descriptors;
+mod isolation;
+mod lifecycle;
+mod protocol;
+mod statistics;
+
+use crate::Case;
+
+/// All cases, in the order in which they are run.
+pub fn cases() -> &'static [Case] {
+    const ALL: &[&[Case]] = &[
+        protocol::CASES,
+        isolation::CASES,
+        concurrency::CASES,
+        backpressure::CASES,
+        descriptors::CASES,
+        lifecycle::CASES,
+        arguments::CASES,
+        statistics::CASES,
+    ];
+    static CASES: std::sync::OnceLock<Vec<Case>> = std::sync::OnceLock::new();
+    CASES.get_or_init(|| ALL.iter().flat_map(|cases| cases.iter().copied()).collect())
+}

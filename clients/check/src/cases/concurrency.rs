@@ -1,0 +1,90 @@
+//! Nobody waits for anybody else.
+
+use crate::client::{Client, Outcome};
+use crate::{Case, Promise, Target};
+
+use super::isolation::send_without_reading;
+
+pub(super) const CASES: &[Case] = &[
+    case("silent-peer", "a peer that says nothing holds up nobody", silent_peer),
+    case("open-message-peer", "nor does one in the middle of a message", open_message_peer),
+    case("peer-that-does-not-read", "nor does one that does not fetch what it is owed", unread_peer),
+    case("interleaved", "50 peers speak in turn, a byte at a time, each with a state of its own", interleaved),
+    case("500-at-once", "500 peers connect at once, and each is answered", five_hundred),
+];
+
+const fn case(name: &'static str, about: &'static str, run: fn(&Target) -> Outcome) -> Case {
+    Case { name, promise: Promise::Concurrency, about, needs_process: false, run }
+}
+
+fn silent_peer(target: &Target) -> Outcome {
+    let server = target.server()?;
+    let _silent = Client::greeted(server.address)?;
+    let _not_even_greeted = Client::connect(server.address)?;
+    Client::greeted(server.address)?.echo(b"^hello$")
+}
+
+fn open_message_peer(target: &Target) -> Outcome {
+    let server = target.server()?;
+    let mut open = Client::greeted(server.address)?;
+    open.echo(b"^abc")?;
+    Client::greeted(server.address)?.echo(b"^hello$")?;
+    open.echo(b"^def$").or_else(|_| open.echo(b"^def$"))?;
+    Ok(())
+}
+
+fn unread_peer(target: &Target) -> Outcome {
+    let server = target.server()?;
+    let mut unread = Client::greeted(server.address)?;
+    send_without_reading(&mut unread, 64 * 1024 * 1024)?;
+    for _ in 0..3 {
+        Client::greeted(server.address)?.echo(b"^hello$")?;
+    }
+    Ok(())
+}
+
+fn interleaved(target: &Target) -> Outcome {
+    let server = target.server()?;
+    let message = b"ab^cd$ef^gh";
+    let mut clients = Vec::new();
+    for _ in 0..50 {
+        clients.push(Client::greeted(server.address)?);
+    }
+    // Client number k is always k bytes ahead, so that at any time they are in different places of the protocol.
+    for step in 0..message.len() * 2 {
+        for (number, client) in clients.iter_mut().enumerate() {
+            let place = (step + number) % message.len();
+            if step + number >= message.len() || place == 0 || number % message.len() == 0 {
+                client.send(&message[place..=place])?;
+            }
+        }
+    }
+    for (number, client) in clients.iter_mut().enumerate() {
+        let sent: Vec<u8> = (0..message.len() * 2)
+            .filter(|step| {
+                let place = (step + number) % message.len();
+                step + number >= message.len() || place == 0 || number % message.len() == 0
+            })
+            .map(|step| message[(step + number) % message.len()])
+            .collect();
+        client.expect(&crate::client::model(&sent))?;
+        client.half_close()?;
+        client.expect_end(false)?;
+    }
+    Ok(())
+}
+
+fn five_hundred(target: &Target) -> Outcome {
+    let server = target.server()?;
+    let mut clients = Vec::new();
+    for _ in 0..500 {
+        clients.push(Client::connect(server.address)?);
+    }
+    for client in &mut clients {
+        client.send(b"^hello$")?;
+    }
+    for client in &mut clients {
+        client.expect(b"*ifmmp")?;
+    }
+    Ok(())
+}

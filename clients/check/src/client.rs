@@ -1,0 +1,165 @@
+//! The checker's own client: it knows what it is owed, waits for it with patience but not for ever, and says precisely
+//! what came instead.
+
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{setsockopt, sockopt};
+
+/// How long a server may take to do anything at all. Far more than it needs: a loaded machine must not fail a test.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Why a case failed.
+#[derive(Debug)]
+pub struct Failure(pub(crate) String);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Failure(error.to_string())
+    }
+}
+
+impl From<nix::Error> for Failure {
+    fn from(error: nix::Error) -> Self {
+        Failure(error.desc().to_owned())
+    }
+}
+
+pub(crate) type Outcome = Result<(), Failure>;
+
+/// Fails unless `condition` holds.
+pub(crate) fn ensure(condition: bool, text: impl FnOnce() -> String) -> Outcome {
+    if condition { Ok(()) } else { Err(Failure(text())) }
+}
+
+/// Asks `condition` again and again until it holds.
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) -> Outcome {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        ensure(Instant::now() < deadline, || format!("{what}: not within {PATIENCE:?}"))?;
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// What the protocol says is owed for these bytes, one byte at a time: too simple to be wrong.
+pub(crate) fn model(input: &[u8]) -> Vec<u8> {
+    let mut reply = Vec::new();
+    let mut in_message = false;
+    for &byte in input {
+        match (in_message, byte) {
+            (false, b'^') => in_message = true,
+            (false, _) => {}
+            (true, b'$') => in_message = false,
+            (true, byte) => reply.push(byte.wrapping_add(1)),
+        }
+    }
+    reply
+}
+
+/// One connection.
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+}
+
+impl Client {
+    /// Connects, and does not wait for the greeting.
+    pub(crate) fn connect(address: SocketAddr) -> Result<Self, Failure> {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE)
+            .map_err(|error| Failure(format!("cannot connect to {address}: {error}")))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        Ok(Client { stream })
+    }
+
+    /// Connects and is greeted.
+    pub(crate) fn greeted(address: SocketAddr) -> Result<Self, Failure> {
+        let mut client = Self::connect(address)?;
+        client.expect_greeting()?;
+        Ok(client)
+    }
+
+    pub(crate) fn expect_greeting(&mut self) -> Outcome {
+        self.expect(b"*").map_err(|Failure(text)| Failure(format!("the greeting: {text}")))
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> Outcome {
+        self.stream.write_all(bytes).map_err(|error| Failure(format!("sending: {error}")))
+    }
+
+    /// Sends a message and waits for its answer.
+    pub(crate) fn echo(&mut self, message: &[u8]) -> Outcome {
+        self.send(message)?;
+        self.expect(&model(message))
+    }
+
+    /// Receives exactly these bytes.
+    pub(crate) fn expect(&mut self, expected: &[u8]) -> Outcome {
+        let mut received = 0;
+        let mut buffer = vec![0; expected.len().clamp(1, 64 * 1024)];
+        while received < expected.len() {
+            let room = buffer.len().min(expected.len() - received);
+            let length = match self.stream.read(&mut buffer[..room]) {
+                Ok(0) => Err("the server closed the connection".to_owned()),
+                Ok(length) => Ok(length),
+                Err(error) if is_timeout(&error) => Err(format!("nothing came for {PATIENCE:?}")),
+                Err(error) => Err(format!("receiving: {error}")),
+            }
+            .map_err(|text| Failure(format!("{text}, after {received} of {} bytes", expected.len())))?;
+            let owed = &expected[received..][..length];
+            if let Some(at) = (0..length).find(|&at| buffer[at] != owed[at]) {
+                let around = at.saturating_sub(4)..(at + 4).min(length);
+                return Err(Failure(format!(
+                    "byte {} of {} is wrong: expected ..{}.., received ..{}..",
+                    received + at,
+                    expected.len(),
+                    owed[around.clone()].escape_ascii(),
+                    buffer[around].escape_ascii()
+                )));
+            }
+            received += length;
+        }
+        Ok(())
+    }
+
+    /// Receives the end and nothing before it. A reset is an end, too, where `reset` says so.
+    pub(crate) fn expect_end(&mut self, reset: bool) -> Outcome {
+        match self.stream.read(&mut [0; 64]) {
+            Ok(0) => Ok(()),
+            Ok(length) => Err(Failure(format!("{length} bytes more than are owed"))),
+            Err(error) if reset && error.kind() == ErrorKind::ConnectionReset => Ok(()),
+            Err(error) if is_timeout(&error) => {
+                Err(Failure(format!("the connection is still open after {PATIENCE:?}")))
+            }
+            Err(error) => Err(Failure(format!("expected the end: {error}"))),
+        }
+    }
+
+    /// Nothing more is owed: the server stays silent until it is asked again.
+    pub(crate) fn expect_nothing_but(&mut self, probe: &[u8]) -> Outcome {
+        self.echo(probe).map_err(|Failure(text)| Failure(format!("after that, {text}")))
+    }
+
+    pub(crate) fn half_close(&self) -> Outcome {
+        Ok(self.stream.shutdown(Shutdown::Write)?)
+    }
+
+    /// Ends the connection with an RST: close with a linger time of zero (socket(7)).
+    pub(crate) fn reset(self) -> Outcome {
+        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        Ok(setsockopt(&self.stream, sockopt::Linger, &linger)?)
+    }
+}
+
+pub(crate) fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
