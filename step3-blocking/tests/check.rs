@@ -1,1 +1,9 @@
-fn main() {}
+//! What this stage promises, tested through its binary.
+
+use std::process::ExitCode;
+
+use check::Promise;
+
+fn main() -> ExitCode {
+    check::harness(env!("CARGO_BIN_EXE_step3-blocking"), &[], &Promise::SEQUENTIAL, Vec::new())
+}

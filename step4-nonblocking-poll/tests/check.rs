@@ -1,1 +1,9 @@
-fn main() {}
+//! What this stage promises, tested through its binary.
+
+use std::process::ExitCode;
+
+use check::Promise;
+
+fn main() -> ExitCode {
+    check::harness(env!("CARGO_BIN_EXE_step4-nonblocking-poll"), &[], &Promise::ALL, Vec::new())
+}

@@ -114,7 +114,9 @@ impl Client {
                 Err(error) if is_timeout(&error) => Err(format!("nothing came for {PATIENCE:?}")),
                 Err(error) => Err(format!("receiving: {error}")),
             }
-            .map_err(|text| Failure(format!("{text}, after {received} of {} bytes", expected.len())))?;
+            .map_err(|text| {
+                Failure(format!("{text}, after {received} of {} bytes", expected.len()))
+            })?;
             let owed = &expected[received..][..length];
             if let Some(at) = (0..length).find(|&at| buffer[at] != owed[at]) {
                 let around = at.saturating_sub(4)..(at + 4).min(length);

@@ -1,2 +1,123 @@
-//! x
-fn main() {}
+//! `check HOST PORT` or `check --cmd 'STAGE {port}'`: runs the cases and says which hold.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::net::ToSocketAddrs;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use check::{Case, Target, cases};
+use clap::Parser;
+use serde_json::json;
+
+/// Checks a server of the course's protocol: conformance, faults, and what it does when things run out
+#[derive(Parser)]
+struct Arguments {
+    /// The name or address of a server that runs already
+    #[arg(required_unless_present_any = ["command", "list"], requires = "port")]
+    host: Option<String>,
+
+    /// Its port
+    port: Option<u16>,
+
+    /// Start this command for each case instead; {port} in it stands for the port
+    ///
+    /// The command must print `Listening on ADDRESS` as its first line and take port 0 for a free one.
+    #[arg(long = "cmd", value_name = "COMMAND", conflicts_with = "host")]
+    command: Option<String>,
+
+    /// List the cases and run none
+    #[arg(long)]
+    list: bool,
+
+    /// Run only the cases whose name contains NAME (repeatable)
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+
+    /// Print one JSON object for each case
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match try_main(&arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn try_main(arguments: &Arguments) -> io::Result<bool> {
+    let selected = |case: &&Case| {
+        arguments.only.is_empty()
+            || arguments.only.iter().any(|name| case.name.contains(name.as_str()))
+    };
+    let selected: Vec<_> = cases().iter().filter(selected).collect();
+    if selected.is_empty() {
+        return Err(io::Error::other("no case has such a name; --list shows them"));
+    }
+    let mut stdout = io::stdout();
+    if arguments.list {
+        for case in selected {
+            let promise = format!("{:?}", case.promise);
+            writeln!(stdout, "{promise:12} {:26} {}", case.name, case.about)?;
+        }
+        return Ok(true);
+    }
+    let target = target(arguments)?;
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    for case in selected {
+        let started = Instant::now();
+        let needless = case.needs_process && matches!(target, Target::Running(_));
+        let outcome = if needless { Ok(()) } else { case.run(&target) };
+        let (word, count) = match (&outcome, needless) {
+            (_, true) => ("skipped", &mut skipped),
+            (Ok(()), _) => ("ok", &mut passed),
+            (Err(_), _) => ("FAILED", &mut failed),
+        };
+        *count += 1;
+        let failure = outcome.err().map(|failure| failure.to_string());
+        if arguments.json {
+            let seconds = started.elapsed().as_secs_f64();
+            let line = json!({"case": case.name, "promise": format!("{:?}", case.promise), "outcome": word,
+                              "failure": failure, "seconds": seconds});
+            writeln!(stdout, "{line}")?;
+        } else {
+            writeln!(stdout, "{word:7} {:26} {}", case.name, case.about)?;
+            if let Some(failure) = failure {
+                writeln!(stdout, "        {failure}")?;
+            }
+        }
+    }
+    if !arguments.json {
+        writeln!(stdout, "{passed} passed, {failed} failed, {skipped} skipped")?;
+        if skipped > 0 {
+            writeln!(stdout, "(skipped: these start and stop the server themselves, see --cmd)")?;
+        }
+    }
+    Ok(failed == 0)
+}
+
+fn target(arguments: &Arguments) -> io::Result<Target> {
+    if let Some(command) = &arguments.command {
+        let mut words = command.split_whitespace().map(OsString::from);
+        let program = words.next().ok_or_else(|| io::Error::other("the command is empty"))?;
+        return Ok(Target::Command(program, words.collect()));
+    }
+    let (Some(host), Some(port)) = (&arguments.host, arguments.port) else {
+        return Err(io::Error::other("no server to check"));
+    };
+    let mut addresses = (host.as_str(), port)
+        .to_socket_addrs()
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot resolve {host}: {error}")))?;
+    // Of several addresses the one that somebody listens on.
+    let accepts = |address: &std::net::SocketAddr| std::net::TcpStream::connect(address).is_ok();
+    match addresses.find(accepts) {
+        Some(address) => Ok(Target::Running(address)),
+        None => Err(io::Error::other(format!("nobody listens on {host}:{port}"))),
+    }
+}

@@ -89,9 +89,9 @@ impl Server {
     fn spawn(mut command: Command) -> io::Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let name = command.get_program().to_owned();
-        let mut child = command
-            .spawn()
-            .map_err(|error| io::Error::new(error.kind(), format!("cannot start {}: {error}", display(&name))))?;
+        let mut child = command.spawn().map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot start {}: {error}", display(&name)))
+        })?;
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(io::Error::other("the pipes are gone"));
         };
@@ -110,8 +110,13 @@ impl Server {
         // wait4 reaps it, not std, which would throw away what it used. Dropping a Child does not touch its process.
         drop::<Child>(child);
         let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut server =
-            Server { pid, address: unspecified, reaped: false, stdout: Some(stdout), stderr: Some(stderr) };
+        let mut server = Server {
+            pid,
+            address: unspecified,
+            reaped: false,
+            stdout: Some(stdout),
+            stderr: Some(stderr),
+        };
         let line = first_line.recv_timeout(START).unwrap_or_default();
         match line.trim_end().strip_prefix("Listening on ").and_then(|text| text.parse().ok()) {
             Some(address) => {
@@ -210,7 +215,8 @@ impl Server {
         // The second field is the name in parentheses and may contain anything; utime and stime are the 14th and 15th.
         let (_, fields) = text.rsplit_once(')')?;
         let mut fields = fields.split_whitespace().skip(11);
-        let ticks: u64 = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
+        let ticks: u64 =
+            fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
         Some(Duration::from_millis(ticks * 10)) // proc_pid_stat(5): clock ticks, 100 a second on all of Linux's platforms
     }
 
@@ -220,7 +226,13 @@ impl Server {
 
     fn status_number(&self, name: &str) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
-        status.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))?
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok()
     }
 }
 

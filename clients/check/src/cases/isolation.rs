@@ -4,9 +4,17 @@ use crate::client::{Client, Outcome, ensure, wait_until};
 use crate::{Case, Promise, Target};
 
 pub(super) const CASES: &[Case] = &[
-    case("reset-idle", "a peer that resets the connection while the server waits for it", reset_idle),
+    case(
+        "reset-idle",
+        "a peer that resets the connection while the server waits for it",
+        reset_idle,
+    ),
     case("reset-unread", "a peer that resets while it has a large answer to fetch", reset_unread),
-    case("reset-before-greeting", "peers that are gone before they are accepted", reset_before_greeting),
+    case(
+        "reset-before-greeting",
+        "peers that are gone before they are accepted",
+        reset_before_greeting,
+    ),
     case("no-descriptor-left-behind", "300 connections one after another leave none open", no_leak),
 ];
 
@@ -35,7 +43,10 @@ fn reset_unread(target: &Target) -> Outcome {
 }
 
 /// Sends an open message, and reads nothing, until the server takes no more or `limit` bytes are sent; how many were.
-pub(super) fn send_without_reading(client: &mut Client, limit: usize) -> Result<usize, crate::Failure> {
+pub(super) fn send_without_reading(
+    client: &mut Client,
+    limit: usize,
+) -> Result<usize, crate::Failure> {
     use std::io::Write;
     use std::time::Duration;
     client.echo(b"^")?;

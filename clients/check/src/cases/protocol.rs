@@ -15,7 +15,11 @@ pub(super) const CASES: &[Case] = &[
     case("long-message", "a message of 300,000 bytes, which takes many reads", long_message),
     case("16-MiB", "a message of 16 MiB, sent and received at the same time", sixteen_mebibytes),
     case("pipelined", "20,000 small messages, sent without waiting for answers", pipelined),
-    case("half-close", "a client that will send no more gets all it is owed, then the end", half_close),
+    case(
+        "half-close",
+        "a client that will send no more gets all it is owed, then the end",
+        half_close,
+    ),
     case("silent-leave", "a client may leave without a word", silent_leave),
     case("open-message", "a client may leave in the middle of a message", open_message),
 ];
@@ -33,11 +37,8 @@ fn greeting(target: &Target) -> Outcome {
 }
 
 fn transcripts(target: &Target) -> Outcome {
-    let transcripts: [(&[u8], &[u8]); 3] = [
-        (b"^abc$de^abte$f", b"bcdbcuf"),
-        (b"xyz^123", b"234"),
-        (b"25$^ab0000$abab", b"bc1111"),
-    ];
+    let transcripts: [(&[u8], &[u8]); 3] =
+        [(b"^abc$de^abte$f", b"bcdbcuf"), (b"xyz^123", b"234"), (b"25$^ab0000$abab", b"bc1111")];
     let server = target.server()?;
     for (message, reply) in transcripts {
         let mut client = Client::greeted(server.address)?;
@@ -158,7 +159,8 @@ fn both_ways(target: &Target, length: usize) -> Outcome {
 fn pipelined(target: &Target) -> Outcome {
     let server = target.server()?;
     let mut client = Client::greeted(server.address)?;
-    let messages: Vec<u8> = (0..20_000).flat_map(|number| format!("^{number}$").into_bytes()).collect();
+    let messages: Vec<u8> =
+        (0..20_000).flat_map(|number| format!("^{number}$").into_bytes()).collect();
     let expected = model(&messages);
     let mut sender = Client { stream: client.stream.try_clone()? };
     let sender = thread::spawn(move || sender.send(&messages));

@@ -1,0 +1,126 @@
+//! The command line that all stages share.
+
+use std::net::{Ipv6Addr, TcpListener};
+use std::process::{Command, Output, Stdio};
+
+use crate::client::{Client, Failure, Outcome, ensure};
+use crate::{Case, Promise, Target};
+
+pub(super) const CASES: &[Case] = &[
+    case("unknown-option", "an unknown option is a usage error: exit code 2", unknown_option),
+    case("port-out-of-range", "so are port 65536, port -1 and port abc", port_out_of_range),
+    case(
+        "unresolvable-host",
+        "a host without an address is one line and exit code 1",
+        unresolvable_host,
+    ),
+    case("foreign-address", "so is an address of another machine", foreign_address),
+    case("privileged-port", "so is a privileged port without the privilege", privileged_port),
+    case("help", "--help says how to use it", help),
+    case("ipv6", "--host ::1 listens on IPv6", ipv6),
+    case("once", "--once ends when the first client has left", once),
+    case("quiet", "-q logs nothing, -v logs each call", quiet_and_verbose),
+];
+
+const fn case(name: &'static str, about: &'static str, run: fn(&Target) -> Outcome) -> Case {
+    Case { name, promise: Promise::Arguments, about, needs_process: true, run }
+}
+
+/// Runs a command that is expected to end by itself.
+fn run(target: &Target, port: &str, further: &[&str]) -> Result<Output, Failure> {
+    let (program, arguments) = target.command(port, further)?;
+    Ok(Command::new(program).args(arguments).stdin(Stdio::null()).output()?)
+}
+
+fn expect_usage_error(output: &Output) -> Outcome {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure(output.status.code() == Some(2), || {
+        format!("{}, expected exit code 2: {stderr}", output.status)
+    })?;
+    ensure(stderr.starts_with("error: "), || format!("no error: {stderr}"))
+}
+
+fn expect_one_line(output: &Output, beginning: &str) -> Outcome {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure(output.status.code() == Some(1), || {
+        format!("{}, expected exit code 1: {stderr}", output.status)
+    })?;
+    ensure(stderr.starts_with(beginning) && stderr.lines().count() == 1, || {
+        format!("expected one line `{beginning}...`, received {stderr:?}")
+    })?;
+    ensure(output.stdout.is_empty(), || "it said that it listens".to_owned())
+}
+
+fn unknown_option(target: &Target) -> Outcome {
+    expect_usage_error(&run(target, "0", &["--no-such-option"])?)
+}
+
+fn port_out_of_range(target: &Target) -> Outcome {
+    for port in ["65536", "-1", "abc"] {
+        expect_usage_error(&run(target, port, &[])?)
+            .map_err(|Failure(text)| Failure(format!("port {port}: {text}")))?;
+    }
+    Ok(())
+}
+
+fn unresolvable_host(target: &Target) -> Outcome {
+    let output = run(target, "0", &["--host", "no.such.host.invalid"])?;
+    expect_one_line(&output, "error: cannot resolve no.such.host.invalid: ")
+}
+
+fn foreign_address(target: &Target) -> Outcome {
+    // TEST-NET-1 (RFC 5737): nobody's address.
+    let output = run(target, "0", &["--host", "192.0.2.1"])?;
+    expect_one_line(&output, "error: cannot listen on 192.0.2.1:0: ")
+}
+
+fn privileged_port(target: &Target) -> Outcome {
+    // Root may, and so may everybody where the kernel draws the line lower or nowhere (macOS; ip(7)).
+    if TcpListener::bind("127.0.0.1:1").is_ok() {
+        eprintln!("privileged-port: skipped, this user may listen on any port");
+        return Ok(());
+    }
+    expect_one_line(&run(target, "1", &[])?, "error: cannot listen on 127.0.0.1:1: ")
+}
+
+fn help(target: &Target) -> Outcome {
+    let output = run(target, "0", &["--help"])?;
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    ensure(output.status.success() && stdout.contains("--backlog"), || {
+        format!("{}: {stdout}", output.status)
+    })
+}
+
+fn ipv6(target: &Target) -> Outcome {
+    if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+        eprintln!("ipv6: skipped, this machine has no IPv6");
+        return Ok(());
+    }
+    let server = target.start(&["--host", "::1"])?;
+    ensure(server.address().is_ipv6(), || format!("it listens on {}", server.address()))?;
+    Client::greeted(server.address())?.echo(b"^hello$")
+}
+
+fn once(target: &Target) -> Outcome {
+    let server = target.start(&["--once"])?;
+    let mut client = Client::greeted(server.address())?;
+    client.echo(b"^hello$")?;
+    drop(client);
+    let finished = server.wait(crate::client::PATIENCE)?;
+    ensure(finished.status.success(), || format!("it ended with {}", finished.status))
+}
+
+fn quiet_and_verbose(target: &Target) -> Outcome {
+    for (option, expected) in [("-q", false), ("-v", true)] {
+        let server = target.start(&[option])?;
+        Client::greeted(server.address())?.echo(b"^hello$")?;
+        let finished = server.stop()?;
+        let (called, returned) = ("Calling recv...", "recv returned 7 bytes");
+        let logged = finished.stderr.contains(called) && finished.stderr.contains(returned);
+        ensure(logged == expected, || format!("with {option} it logged: {}", finished.stderr))?;
+        ensure(expected || finished.stderr.is_empty(), || {
+            format!("-q logged: {}", finished.stderr)
+        })?;
+    }
+    Ok(())
+}
