@@ -20,7 +20,7 @@ use std::time::Duration;
 use clap::Parser;
 use nix::sys::signal::Signal;
 use protocol::{GREETING, Session};
-use server::Listener;
+use server::{Listener, shutdown};
 use step7_event_loop::{ListenerId, Loop, StreamId};
 
 #[derive(Parser)]
@@ -46,6 +46,9 @@ fn serve(listener: Listener) -> io::Result<()> {
     })?;
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         lp.signal_start(signal, move |lp, _| on_stop(lp, listener))?;
+    }
+    if shutdown::requested() {
+        return Ok(()); // by a signal that came before they were watched
     }
     lp.run()
 }
@@ -89,8 +92,17 @@ fn on_stop(lp: &mut Loop, listener: ListenerId) {
     for stream in lp.streams() {
         if lp.owed(stream) == 0 {
             lp.close(stream, stop_after_the_last);
-        } else if lp.read_stop(stream).is_ok() {
-            lp.shutdown(stream, move |lp, _| lp.close(stream, stop_after_the_last));
+        } else {
+            lp.shutdown(stream, |_, _| ());
+            // To close with input unread would reset the connection, and with it what is on its way to the peer.
+            let discarding = lp.read_start(stream, |lp, stream, received| {
+                if !matches!(received, Ok([_, ..])) {
+                    lp.close(stream, stop_after_the_last);
+                }
+            });
+            if discarding.is_err() {
+                lp.close(stream, stop_after_the_last);
+            }
         }
     }
     lp.timer_start(Duration::from_secs(1), None, |lp, _| lp.stop());

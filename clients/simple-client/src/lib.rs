@@ -8,21 +8,27 @@
 //! [`run`] prints nothing. What happens, it tells its observer as it happens, and sums up in a [`Report`].
 //!
 //! ```no_run
-//! let options = simple_client::Options { connections: 3, ..Default::default() };
-//! let report = simple_client::run(&options, &|event| eprintln!("{event:?}"));
+//! # fn main() -> std::io::Result<()> {
+//! let mut options = simple_client::Options::new("localhost", 8080)?;
+//! options.connections = 3;
+//! let report = simple_client::run(&options, |_connection, event| eprintln!("{event:?}"));
 //! println!("Elapsed: {:?}", report.elapsed);
+//! # Ok(())
+//! # }
 //! ```
 
-use std::time::{Duration, Instant};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::panic::resume_unwind;
+use std::time::Duration;
 use std::{io, thread};
 
 mod conversation;
 mod report;
 pub mod text;
 
-pub use report::{Connection, Received, Report, Span, State};
+pub use report::{Connection, Doing, Report, Span};
 
-use conversation::Conversation;
+use conversation::{Conversation, Run};
 
 /// What every connection sends, and how long it pauses afterwards.
 pub const SCRIPT: [(&[u8], Duration); 3] = [
@@ -31,59 +37,61 @@ pub const SCRIPT: [(&[u8], Duration); 3] = [
     (b"25$^ab0000$abab", Duration::from_millis(200)),
 ];
 
-/// What the script's pauses add up to, scaled by `delay`: no server is faster, and none needs to be slower.
-pub fn ideal(delay: f64) -> Duration {
-    SCRIPT.iter().map(|(_, pause)| pause.mul_f64(delay)).sum()
-}
-
 /// A conversation needs a few hundred bytes of stack, resolving and formatting a few thousand.
 const STACK: usize = 128 * 1024;
 
 /// Whom to talk to, and how.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The server's name or address.
-    pub host: String,
-    /// The server's port.
-    pub port: u16,
-    /// How many connections run at the same time.
+    /// How many connections run at the same time: 1 unless changed.
     pub connections: usize,
-    /// Scales the script's pauses: 1 is the course's, 0 is none. Finite and not negative.
+    /// Scales the script's pauses: 1, the course's own, unless changed; 0 is none. Finite and not negative.
     pub delay: f64,
-    /// How long the server may be silent when it owes a reply.
+    /// How long the server may be silent when it owes a reply: 10 s unless changed.
     ///
     /// The greeting is another matter: a server that serves one client after the other greets the last of N only when
     /// the others have left. So a connection gives up waiting for its greeting only when *no* connection of the run
     /// has heard anything for this long.
     pub timeout: Duration,
+    server: String,
+    addresses: Vec<SocketAddr>,
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        Options {
-            host: "127.0.0.1".to_owned(),
-            port: 8080,
+impl Options {
+    /// One connection to this server, at the course's pace.
+    ///
+    /// # Errors
+    /// `host` cannot be resolved; the error's text names it.
+    pub fn new(host: &str, port: u16) -> io::Result<Self> {
+        let addresses = (host, port).to_socket_addrs().map_err(|error| {
+            let text = describe(&error);
+            let reason = text.strip_prefix("failed to lookup address information: ");
+            let reason = reason.unwrap_or(&text);
+            io::Error::new(error.kind(), format!("cannot resolve {host}: {reason}"))
+        })?;
+        Ok(Options {
             connections: 1,
             delay: 1.0,
             timeout: Duration::from_secs(10),
-        }
+            // An IPv6 address needs its brackets before a port.
+            server: if host.contains(':') {
+                format!("[{host}]:{port}")
+            } else {
+                format!("{host}:{port}")
+            },
+            addresses: addresses.collect(),
+        })
+    }
+
+    /// What the script's pauses add up to: no server is faster, and none needs to be slower.
+    pub fn ideal(&self) -> Duration {
+        SCRIPT.iter().map(|(_, pause)| pause.mul_f64(self.delay)).sum()
     }
 }
 
 /// Something that happened on a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event<'a> {
-    /// Which connection, from 0.
-    pub connection: usize,
-    /// When, since the run started.
-    pub at: Duration,
-    /// What.
-    pub what: What<'a>,
-}
-
-/// What an [`Event`] is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What<'a> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
     /// The kernel has connected us. The server need not have noticed.
     Connected,
     /// The greeting has come.
@@ -100,32 +108,28 @@ pub enum What<'a> {
 
 /// Runs all connections at once, each on a thread of its own, and returns when the last one has ended.
 ///
-/// `observe` is called on the connection's thread, so it is called by many threads at once, and what it takes is added
-/// to what the connection takes.
-pub fn run(options: &Options, observe: &(dyn Fn(Event<'_>) + Sync)) -> Report {
-    let run = conversation::Run::new(options, observe);
-    let started = Instant::now();
+/// `observe` is told which connection (from 0) and what. It is called on the connection's thread, so by many threads at
+/// once, and what it takes is added to what the connection takes.
+pub fn run(options: &Options, observe: impl Fn(usize, Event<'_>) + Sync) -> Report {
+    let run = Run::new(options, &observe);
     let connections = thread::scope(|scope| {
-        let threads: Vec<_> = (0..options.connections)
-            .map(|number| {
-                let conversation = Conversation::new(&run, number);
-                thread::Builder::new()
-                    .name(format!("conn{number}"))
-                    .stack_size(STACK)
-                    .spawn_scoped(scope, move || conversation.hold())
-            })
-            .collect();
-        let threads = threads.into_iter().enumerate();
-        threads
-            .map(|(number, spawned)| match spawned {
-                Ok(thread) => {
-                    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-                }
-                Err(error) => run.without_thread(number, &error),
-            })
-            .collect()
+        let spawn = |number| {
+            let conversation = Conversation::new(&run, number);
+            thread::Builder::new()
+                .name(format!("conn{number}"))
+                .stack_size(STACK)
+                .spawn_scoped(scope, move || conversation.hold())
+        };
+        let threads: Vec<_> = (0..options.connections).map(spawn).collect();
+        let join =
+            |(number, spawned): (usize, io::Result<thread::ScopedJoinHandle<'_, _>>)| match spawned
+            {
+                Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                Err(error) => Conversation::new(&run, number).without_thread(&error),
+            };
+        threads.into_iter().enumerate().map(join).collect()
     });
-    Report::new(run, connections, started.elapsed())
+    Report { elapsed: run.now(), connections, started: run.monotonic }
 }
 
 /// An error's text without the ` (os error 111)` that std appends.

@@ -10,9 +10,10 @@ use chrono::Local;
 use clap::Parser;
 use simple_client::{Event, Options, Report, text};
 
-/// N connections to an echo server of the course, all at once, and how long they took.
 #[derive(Parser)]
-#[command(about)]
+#[command(
+    about = "Opens N scripted connections at once, checks every reply, prints how long it took"
+)]
 struct Arguments {
     /// The server's name or address
     host: String,
@@ -20,70 +21,70 @@ struct Arguments {
     /// The server's port
     port: u16,
 
-    /// How many connections, all at the same time
-    #[arg(short, long = "connections", value_name = "N", default_value_t = 1, value_parser = connections)]
-    n: usize,
+    /// How many connections, all at once
+    #[arg(short = 'n', value_name = "N", default_value_t = 1, value_parser = connections)]
+    connections: usize,
 
-    /// Scale the pauses between the messages (1 + 1 + 0.2 seconds); 0 is none
+    /// Multiply the script's pauses (1 s, 1 s and 0.2 s) by this
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = delay)]
     delay: f64,
 
-    /// Give up when the server owes a reply and is silent for so long; a connection that waits for its greeting gives
-    /// up when all are silent
+    /// How long the server may be silent when it should be answering, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = timeout)]
     timeout: Duration,
 
-    /// Print everything that was measured as one JSON object on stdout
+    /// Print the times of each connection as one JSON object instead of `Elapsed:`
     #[arg(long)]
     json: bool,
 
-    /// Write what each connection did to FILE as Chrome trace events (open it in Perfetto)
+    /// Write what each connection did when, as Chrome trace events (open it in Perfetto)
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
 
-    /// Log nothing
+    /// Log nothing but errors
     #[arg(short, long)]
     quiet: bool,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let options = Options {
-        host: arguments.host,
-        port: arguments.port,
-        connections: arguments.n,
-        delay: arguments.delay,
-        timeout: arguments.timeout,
-    };
-    let quiet = arguments.quiet;
-    let report = simple_client::run(&options, &|event| {
-        if !quiet {
-            log(&event);
+    let failures = run(&arguments).unwrap_or_else(|error| vec![error.to_string()]);
+    for failure in &failures {
+        let _ = writeln!(io::stderr(), "error: {failure}");
+    }
+    if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs the connections and prints what they took; returns what went wrong with them.
+fn run(arguments: &Arguments) -> io::Result<Vec<String>> {
+    let mut options = Options::new(&arguments.host, arguments.port)?;
+    options.connections = arguments.connections;
+    options.delay = arguments.delay;
+    options.timeout = arguments.timeout;
+    let report = simple_client::run(&options, |connection, event| {
+        if !arguments.quiet {
+            log(connection, event);
         }
     });
 
-    let mut errors = report.errors();
-    if let Some(path) = arguments.trace {
-        if let Err(error) = write_trace(&report, &path) {
-            errors.push(format!("cannot write {}: {error}", path.display()));
-        }
-    }
-    // A reader of our output who leaves early (`| head`) is no failure of ours.
-    let mut stdout = io::stdout();
+    // Whoever reads our output may leave early (`| head`): no failure of ours.
     if arguments.json {
-        let _ = writeln!(stdout, "{}", serde_json::json!(report));
-    } else if report.ok {
-        let _ = writeln!(stdout, "Elapsed: {:?}", report.elapsed.as_secs_f64());
+        let _ = writeln!(io::stdout(), "{}", serde_json::json!(report));
+    } else {
+        let _ = writeln!(io::stdout(), "Elapsed: {:?}", report.elapsed);
     }
-    for error in &errors {
-        let _ = writeln!(io::stderr(), "error: {error}");
+    let mut failures = report.failures();
+    if let Some(path) = &arguments.trace
+        && let Err(error) = write_trace(&report, path)
+    {
+        failures.push(format!("cannot write {}: {error}", path.display()));
     }
-    if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    Ok(failures)
 }
 
 /// One line as Python's logging writes it.
-fn log(event: &Event<'_>) {
-    if let Some(message) = text::message(event) {
+fn log(connection: usize, event: Event<'_>) {
+    if let Some(message) = text::message(connection, event) {
         let line = format!("INFO:{}:{message}\n", Local::now().format("%Y-%m-%d %H:%M:%S,%3f"));
         // One write for the whole line: the connections' threads share stderr.
         let _ = io::stderr().write_all(line.as_bytes());

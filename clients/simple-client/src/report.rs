@@ -3,183 +3,113 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::process;
-use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::json;
 
-use crate::conversation::Run;
-
-/// A finished run. Its JSON form gives all times in seconds since the run started.
+/// A finished run. All times are seconds since it started.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Whether every connection got the right reply, all of it.
-    pub ok: bool,
-    /// From before the first connect to after the last close.
-    #[serde(serialize_with = "seconds")]
-    pub elapsed: Duration,
     /// One for each connection, by number.
     pub connections: Vec<Connection>,
+    /// When the last connection had ended.
+    pub elapsed: f64,
+    /// When it started: microseconds of CLOCK_MONOTONIC.
     #[serde(skip)]
-    started_at: f64,
+    pub(crate) started: f64,
 }
 
-/// What one connection went through, in times since the run started.
+/// What one connection went through, in seconds since the run started.
 #[derive(Clone, Debug, Serialize)]
 pub struct Connection {
-    /// From 0; the log calls it `conn0`.
-    pub number: usize,
-    /// When the kernel had connected us.
-    #[serde(serialize_with = "maybe_seconds")]
-    pub connected: Option<Duration>,
+    /// `conn0`, `conn1`, ...
+    pub name: String,
     /// When the greeting had come: the server knows of us.
-    #[serde(serialize_with = "maybe_seconds")]
-    pub greeted: Option<Duration>,
-    /// When each piece of the script was sent.
-    #[serde(serialize_with = "all_seconds")]
-    pub sent: Vec<Duration>,
-    /// When the pieces of the reply came.
-    pub received: Vec<Received>,
+    pub greeted: Option<f64>,
     /// When it was over.
-    #[serde(serialize_with = "seconds")]
-    pub done: Duration,
+    pub done: f64,
     /// Why it ended early, if it did.
-    pub error: Option<String>,
-    /// What it did when, without a gap.
-    #[serde(skip)]
+    pub failure: Option<String>,
+    /// What it did when, in order.
     pub spans: Vec<Span>,
 }
 
-/// A piece of the reply.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Received {
-    /// When it came.
-    #[serde(serialize_with = "seconds")]
-    pub at: Duration,
-    /// How long it was.
-    pub bytes: usize,
-}
-
 /// A stretch of a connection's time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct Span {
     /// What the connection did.
-    pub state: State,
-    /// From when, since the run started.
-    pub start: Duration,
+    pub doing: Doing,
+    /// Since when.
+    pub from: f64,
     /// Until when.
-    pub end: Duration,
+    pub to: f64,
 }
 
-/// What a connection can be doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+/// What a connection can be doing. Its JSON form is its name in the trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Doing {
     /// Waiting for the kernels to shake hands.
+    #[serde(rename = "connecting")]
     Connecting,
     /// Connected, and waiting for the server to notice.
+    #[serde(rename = "waiting for the greeting")]
     WaitingForGreeting,
     /// Handing bytes to the kernel.
+    #[serde(rename = "sending")]
     Sending,
-    /// Waiting for a reply that is due.
-    Receiving,
-    /// Waiting for the script to go on, with nothing due.
+    /// Waiting as the script says, and reading what comes meanwhile.
+    #[serde(rename = "pausing")]
     Pausing,
-}
-
-impl State {
-    /// Its name in the trace.
-    pub fn name(self) -> &'static str {
-        match self {
-            State::Connecting => "connecting",
-            State::WaitingForGreeting => "waiting for the greeting",
-            State::Sending => "sending",
-            State::Receiving => "receiving",
-            State::Pausing => "pausing",
-        }
-    }
-}
-
-impl Connection {
-    pub(crate) fn new(number: usize) -> Self {
-        Connection {
-            number,
-            connected: None,
-            greeted: None,
-            sent: Vec::new(),
-            received: Vec::new(),
-            done: Duration::ZERO,
-            error: None,
-            spans: Vec::new(),
-        }
-    }
+    /// Waiting for what is still owed when the script is over.
+    #[serde(rename = "receiving")]
+    Receiving,
 }
 
 impl Report {
-    pub(crate) fn new(run: Run<'_>, connections: Vec<Connection>, elapsed: Duration) -> Self {
-        let ok = connections.iter().all(|connection| connection.error.is_none());
-        Report { ok, elapsed, connections, started_at: run.started_at }
+    /// Whether every connection got the right reply, all of it.
+    pub fn is_right(&self) -> bool {
+        self.connections.iter().all(|connection| connection.failure.is_none())
     }
 
     /// What went wrong, a line for each *kind* of failure: connections that failed alike share one.
-    pub fn errors(&self) -> Vec<String> {
-        let mut alike: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    pub fn failures(&self) -> Vec<String> {
+        let mut alike: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for connection in &self.connections {
-            if let Some(error) = &connection.error {
-                alike.entry(error).or_default().push(connection.number);
+            if let Some(failure) = &connection.failure {
+                alike.entry(failure).or_default().push(&connection.name);
             }
         }
         let all = self.connections.len();
-        let line = |(error, numbers): (&str, Vec<usize>)| match numbers[..] {
-            [_] if all == 1 => error.to_owned(),
-            [number] => format!("conn{number}: {error}"),
-            _ => format!("{} of {all} connections: {error}", numbers.len()),
+        let line = |(failure, names): (&str, Vec<&str>)| match names[..] {
+            [name] => format!("{name}: {failure}"),
+            _ if names.len() == all => format!("all {all} connections: {failure}"),
+            _ => format!("{} of {all} connections: {failure}", names.len()),
         };
         alike.into_iter().map(line).collect()
     }
 
-    /// Writes the run as Chrome trace events, one per line: a thread for each connection, its states as slices.
+    /// Writes the run as Chrome trace events, one per line: a thread for each connection, its spans as slices.
     ///
-    /// Timestamps are microseconds of CLOCK_MONOTONIC, as in the servers' traces: the two line up in one time line.
+    /// Timestamps are microseconds of CLOCK_MONOTONIC, as in the servers' traces: the two share a time line.
     ///
     /// # Errors
     /// What `to` reports.
     pub fn write_trace(&self, mut to: impl Write) -> io::Result<()> {
         let pid = process::id();
-        let mut lines = vec![json!(
-            {"name": "process_name", "ph": "M", "pid": pid, "args": {"name": "simple-client"}}
-        )];
-        for connection in &self.connections {
-            let tid = connection.number + 1;
-            let name = format!("conn{}", connection.number);
-            lines.push(json!(
-                {"name": "thread_name", "ph": "M", "pid": pid, "tid": tid, "args": {"name": name}}
-            ));
-            for span in &connection.spans {
-                for (phase, at) in [("B", span.start), ("E", span.end)] {
-                    let ts = (self.started_at + at.as_secs_f64() * 1e6) as u64 as f64
-                        + f64::from(at.subsec_nanos() % 1000) / 1e3;
-                    lines.push(json!(
-                        {"name": span.state.name(), "ph": phase, "pid": pid, "tid": tid, "ts": ts}
-                    ));
-                }
+        writeln!(to, "[")?;
+        for (tid, connection) in (1..).zip(&self.connections) {
+            let args = json!({"name": connection.name});
+            let name =
+                json!({"name": "thread_name", "ph": "M", "pid": pid, "tid": tid, "args": args});
+            writeln!(to, "{name},")?;
+            for Span { doing, from, to: until } in &connection.spans {
+                let (ts, dur) = (self.started + from * 1e6, (until - from) * 1e6);
+                let span = json!(
+                    {"name": doing, "ph": "X", "pid": pid, "tid": tid, "ts": ts, "dur": dur}
+                );
+                writeln!(to, "{span},")?;
             }
         }
-        let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
-        write!(to, "[\n{}\n]\n", lines.join(",\n"))
+        Ok(())
     }
-}
-
-fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(duration.as_secs_f64())
-}
-
-fn maybe_seconds<S: Serializer>(
-    value: &Option<Duration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    value.map(|duration| duration.as_secs_f64()).serialize(serializer)
-}
-
-fn all_seconds<S: Serializer>(values: &[Duration], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(values.iter().map(Duration::as_secs_f64))
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Event, What};
+use crate::Event;
 
 /// Bytes as Python's `repr` writes them: `b'^abc$de^abte$f'`.
 #[derive(Clone, Copy, Debug)]
@@ -31,14 +31,13 @@ impl fmt::Display for Bytes<'_> {
 }
 
 /// What the log says about an event: all that follows the time. Some events it does not mention.
-pub fn message(event: &Event<'_>) -> Option<String> {
-    let name = event.connection;
-    match event.what {
-        What::Greeted => Some(format!("conn{name} connected...")),
-        What::Sending(bytes) => Some(format!("conn{name} sending {}", Bytes(bytes))),
-        What::Received(bytes) => Some(format!("conn{name} received {}", Bytes(bytes))),
-        What::Disconnecting => Some(format!("conn{name} disconnecting")),
-        What::Connected | What::Failed(_) => None,
+pub fn message(connection: usize, event: Event<'_>) -> Option<String> {
+    match event {
+        Event::Greeted => Some(format!("conn{connection} connected...")),
+        Event::Sending(bytes) => Some(format!("conn{connection} sending {}", Bytes(bytes))),
+        Event::Received(bytes) => Some(format!("conn{connection} received {}", Bytes(bytes))),
+        Event::Disconnecting => Some(format!("conn{connection} disconnecting")),
+        Event::Connected | Event::Failed(_) => None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use protocol::{GREETING, Session};
 
 use crate::Stream;
-use crate::shutdown::ReplyOwed;
+use crate::shutdown::{self, ReplyOwed};
 
 /// The most that one recv takes, and with it the longest reply: 64 KiB.
 const BUFFER: usize = 64 * 1024;
@@ -33,5 +33,9 @@ fn converse(mut stream: Stream) -> io::Result<()> {
         reply.clear();
         session.receive(&input[..received], &mut reply);
         stream.write_all(&reply)?;
+        if shutdown::requested() {
+            drop(stream); // now, while the process still waits for this thread
+            return Ok(());
+        }
     }
 }

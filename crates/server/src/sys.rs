@@ -129,6 +129,27 @@ impl Stream {
         self.socket.shutdown(std::net::Shutdown::Write)
     }
 
+    /// Closing a socket whose input has not all been read resets the connection, and a reset throws away what is still
+    /// on its way to the peer (RFC 1122, 4.2.2.13). So when the server stops in the middle of things, it half-closes and
+    /// reads on for no other purpose, until the peer closes or the grace period ends. Web servers call it a lingering
+    /// close.
+    fn discard_input(&mut self) {
+        let unread = self.socket.set_nonblocking(true).and_then(|()| self.socket.peek(&mut [0]));
+        if !matches!(unread, Ok(1)) || self.shutdown().is_err() {
+            return;
+        }
+        let mut input = [0; 4096];
+        while !shutdown::expired() {
+            match self.socket.read(&mut input) {
+                Ok(1..) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                _ => break,
+            }
+        }
+    }
+
     fn log(&self, call: Syscall, result: io::Result<usize>) -> io::Result<usize> {
         match result {
             Ok(bytes) => debug!("{} returned {bytes} bytes", call.name()),
@@ -146,10 +167,13 @@ impl Stream {
     }
 }
 
-/// recv(2) without flags.
+/// recv(2) without flags. Once the server has been told to stop it fails as if that had interrupted it.
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         debug!("Calling recv...");
+        if shutdown::requested() {
+            return self.log(Syscall::Recv, Err(io::ErrorKind::Interrupted.into()));
+        }
         let result = call(Syscall::Recv, || self.socket.read(buffer));
         self.log(Syscall::Recv, result)
     }
@@ -176,6 +200,9 @@ impl AsFd for Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        if shutdown::requested() {
+            self.discard_input();
+        }
         info!("peer {} done", self.name);
         shutdown::on_client_left();
     }
