@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
 /// How long a server may take to say where it listens.
@@ -124,7 +124,7 @@ impl Server {
                 Ok(server)
             }
             None => {
-                let _ = kill(pid, Signal::SIGKILL);
+                let _ = signal::kill(pid, Signal::SIGKILL);
                 let finished = server.wait(STOP)?;
                 Err(io::Error::other(format!(
                     "{} did not say where it listens: {}{}",
@@ -151,7 +151,7 @@ impl Server {
     /// # Errors
     /// What kill(2) reports.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
-        Ok(kill(self.pid, signal)?)
+        Ok(signal::kill(self.pid, signal)?)
     }
 
     /// Stops it as a user would, with SIGTERM.
@@ -239,7 +239,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if !self.reaped {
-            let _ = kill(self.pid, Signal::SIGKILL);
+            let _ = signal::kill(self.pid, Signal::SIGKILL);
             let _ = wait4(self.pid, 0);
         }
     }
@@ -282,4 +282,12 @@ fn wait4(pid: Pid, options: libc::c_int) -> io::Result<Option<(ExitStatus, Usage
         involuntary_switches: usage.ru_nivcsw as u64,
     };
     Ok(Some((ExitStatus::from_raw(status), usage)))
+}
+
+/// Kills the process with this id: for a program that is itself told to stop, and has no time for [`Server::stop`].
+///
+/// # Errors
+/// What kill(2) reports.
+pub fn kill(process: i32) -> io::Result<()> {
+    Ok(signal::kill(Pid::from_raw(process), Signal::SIGKILL)?)
 }

@@ -1,1 +1,213 @@
-//! x
+//! Every stage under the same clients, and what each of them cost.
+//!
+//! [`build`] builds the stages through cargo, [`measure`] runs one of them under N clients, [`table`] sets what was
+//! measured side by side, and [`claims`] re-measures what the course says.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use check::process::{Server, Usage};
+use serde::Serialize;
+use serde_json::Value;
+use simple_client::{Event, Report};
+
+mod build;
+pub mod claims;
+mod table;
+
+pub use build::{Executables, build};
+pub use table::{notes, table};
+
+/// A stage, as the ladder knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// Its package, which is also its folder and its binary.
+    pub package: &'static str,
+    /// Whether it serves one client at a time: N clients then take N times as long, and a large N an hour.
+    pub sequential: bool,
+}
+
+/// The ladder. A stage joins by a line here; one that is not in the workspace is passed over.
+pub const STAGES: &[Stage] = &[
+    Stage { package: "step1-sequential", sequential: true },
+    Stage { package: "step2-thread-per-client", sequential: false },
+    Stage { package: "step3-blocking", sequential: true },
+    Stage { package: "step4-nonblocking-poll", sequential: false },
+    Stage { package: "step5-select", sequential: false },
+    Stage { package: "step6-epoll-kqueue", sequential: false },
+    Stage { package: "step7-event-loop", sequential: false },
+];
+
+/// The stages that `names` select: by number (`4`) or by part of the name (`poll`); all if there are no names.
+///
+/// # Errors
+/// A name that selects nothing.
+pub fn select(names: &[String]) -> io::Result<Vec<Stage>> {
+    let matches = |stage: &Stage, name: &str| match name.parse::<u32>() {
+        Ok(number) => stage.package.starts_with(&format!("step{number}-")),
+        Err(_) => stage.package.contains(name),
+    };
+    for name in names {
+        if !STAGES.iter().any(|stage| matches(stage, name)) {
+            return Err(io::Error::other(format!("no stage is called {name}")));
+        }
+    }
+    let selected =
+        |stage: &&Stage| names.is_empty() || names.iter().any(|name| matches(stage, name));
+    Ok(STAGES.iter().filter(selected).copied().collect())
+}
+
+/// How to measure.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How many clients, all at once.
+    pub clients: usize,
+    /// The most clients for a stage that serves one at a time.
+    pub sequential_max: usize,
+    /// What the client's pauses are multiplied by.
+    pub delay: f64,
+    /// Whether to let the server log, and show what it logged.
+    pub verbose: bool,
+}
+
+impl Settings {
+    /// How many of the clients this stage gets.
+    pub fn clients_for(&self, stage: Stage) -> usize {
+        if stage.sequential { self.clients.min(self.sequential_max) } else { self.clients }
+    }
+}
+
+/// What a stage did and what it cost.
+#[derive(Clone, Debug, Serialize)]
+pub struct Measurement {
+    /// The stage.
+    pub stage: &'static str,
+    /// How many clients it served, at once.
+    pub clients: usize,
+    /// How many it was to serve; more, if it serves one at a time.
+    pub clients_asked_for: usize,
+    /// From the first client's start to the last one's end, in seconds.
+    pub elapsed: f64,
+    /// What one client's own pauses take, in seconds: nobody can be faster.
+    pub ideal: f64,
+    /// The most threads it was seen to have. Linux only.
+    pub threads: Option<u64>,
+    /// Its system calls that can wait, by its own count.
+    pub syscalls: u64,
+    /// How many of them would have blocked, and so did nothing.
+    pub would_block: u64,
+    /// CPU time in user and kernel mode, in seconds.
+    pub cpu: f64,
+    /// The most memory it had resident, in bytes.
+    pub peak_memory: u64,
+    /// How often a thread went to sleep.
+    pub voluntary_switches: u64,
+    /// How often a thread was interrupted for another.
+    pub involuntary_switches: u64,
+    /// When each client was greeted, in seconds after the start, in that order.
+    pub greeted: Vec<f64>,
+}
+
+/// The server that runs now, for [`kill_server`].
+static SERVER: AtomicI32 = AtomicI32::new(0);
+
+/// Kills the server that is being measured, if there is one: for when the ladder itself is told to stop.
+pub fn kill_server() {
+    let process = SERVER.swap(0, Ordering::Relaxed);
+    if process != 0 {
+        let _ = check::process::kill(process);
+    }
+}
+
+/// Starts a server that the ladder will not leave behind.
+pub(crate) fn start(executable: &PathBuf, arguments: &[&str]) -> io::Result<Server> {
+    let server = Server::start(executable, arguments)?;
+    SERVER.store(server.pid().as_raw(), Ordering::Relaxed);
+    Ok(server)
+}
+
+/// Stops it, and returns what it used and its `--stats`.
+pub(crate) fn stop(server: Server, verbose: bool) -> io::Result<(Usage, Value)> {
+    let finished = server.stop();
+    SERVER.store(0, Ordering::Relaxed);
+    let finished = finished?;
+    if verbose {
+        eprint!("{}", finished.stderr);
+    }
+    if !finished.status.success() {
+        let last = finished.stderr.lines().last().unwrap_or_default();
+        return Err(io::Error::other(format!("the server ended with {}: {last}", finished.status)));
+    }
+    let stats = finished.stdout.lines().last().unwrap_or_default();
+    Ok((finished.usage, serde_json::from_str(stats)?))
+}
+
+/// Runs the stage under its clients. `progress` is told how many of them are done.
+///
+/// # Errors
+/// The server does not start, or does not stop, or answers wrongly: the text says which.
+pub fn measure(
+    executable: &PathBuf,
+    stage: Stage,
+    settings: &Settings,
+    progress: impl Fn(usize) + Sync,
+) -> io::Result<Measurement> {
+    let quiet: &[&str] = if settings.verbose { &[] } else { &["-q"] };
+    let server = start(executable, &[&["0", "--stats"], quiet].concat())?;
+    let address = server.address();
+    let mut options = simple_client::Options::new(&address.ip().to_string(), address.port())?;
+    options.connections = settings.clients_for(stage);
+    options.delay = settings.delay;
+
+    let done = std::sync::atomic::AtomicUsize::new(0);
+    let observe = |_: usize, event: Event<'_>| {
+        if matches!(event, Event::Disconnecting | Event::Failed(_)) {
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+        }
+    };
+    let (report, threads) = thread::scope(|scope| {
+        let clients = scope.spawn(|| simple_client::run(&options, observe));
+        // Nothing counts a process's threads for us, so they are looked at while it runs.
+        let mut threads = None;
+        while !clients.is_finished() {
+            threads = threads.max(server.threads());
+            thread::sleep(Duration::from_millis(10));
+        }
+        (clients.join(), threads)
+    });
+    let report = report.map_err(|_| io::Error::other("a client panicked"))?;
+    let (usage, stats) = stop(server, settings.verbose)?;
+    if !report.is_right() {
+        return Err(io::Error::other(report.failures().join("; ")));
+    }
+    Ok(Measurement {
+        stage: stage.package,
+        clients: options.connections,
+        clients_asked_for: settings.clients,
+        elapsed: report.elapsed,
+        ideal: options.ideal().as_secs_f64(),
+        threads,
+        syscalls: sum(&stats, "calls"),
+        would_block: sum(&stats, "would_block"),
+        cpu: (usage.user + usage.system).as_secs_f64(),
+        peak_memory: usage.peak_memory,
+        voluntary_switches: usage.voluntary_switches,
+        involuntary_switches: usage.involuntary_switches,
+        greeted: greeted(&report),
+    })
+}
+
+fn greeted(report: &Report) -> Vec<f64> {
+    let times = report.connections.iter().filter_map(|connection| connection.greeted);
+    let mut times: Vec<_> = times.collect();
+    times.sort_by(f64::total_cmp);
+    times
+}
+
+fn sum(stats: &Value, what: &str) -> u64 {
+    let Some(calls) = stats["syscalls"].as_object() else { return 0 };
+    calls.values().filter_map(|call| call[what].as_u64()).sum()
+}

@@ -1,2 +1,170 @@
-//! x
-fn main() {}
+//! `ladder`: builds and runs every stage under the same clients, and prints what each of them cost.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use ladder::{Settings, build, claims, measure, notes, select, table};
+use serde_json::json;
+
+/// Runs every stage of the course under the same clients and compares what they cost
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    compare: Compare,
+
+    /// The cargo profile to build with
+    #[arg(long, value_name = "NAME", default_value = "release", global = true)]
+    profile: String,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measures again what the course says, each claim in a line: holds, or does not
+    Claims {
+        /// Only the claims that contain TEXT (repeatable)
+        #[arg(long, value_name = "TEXT")]
+        only: Vec<String>,
+    },
+}
+
+#[derive(Args)]
+struct Compare {
+    /// How many clients, all at once
+    #[arg(short = 'n', value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=5000))]
+    clients: u32,
+
+    /// Only this stage, by number or name (repeatable)
+    #[arg(long, value_name = "STAGE")]
+    only: Vec<String>,
+
+    /// The most clients for stages that serve one at a time
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    sequential_max: u32,
+
+    /// Multiply the client's pauses (2.2 s in all) by this
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = factor)]
+    delay: f64,
+
+    /// Print one JSON array instead of the table
+    #[arg(long)]
+    json: bool,
+
+    /// Show what the servers log
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.0..=100.0).contains(number));
+    number.ok_or_else(|| "a number from 0 to 100 is needed".to_owned())
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    // A Ctrl-C reaches the server too, a kill does not.
+    let handler = ctrlc::set_handler(|| {
+        ladder::kill_server();
+        std::process::exit(130);
+    });
+    let outcome = handler.map_err(io::Error::other).and_then(|()| match &arguments.command {
+        Some(Command::Claims { only }) => check_claims(only, &arguments.profile),
+        None => compare(&arguments.compare, &arguments.profile),
+    });
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether every stage built, ran and answered rightly.
+fn compare(arguments: &Compare, profile: &str) -> io::Result<bool> {
+    let settings = Settings {
+        clients: arguments.clients as usize,
+        sequential_max: arguments.sequential_max as usize,
+        delay: arguments.delay,
+        verbose: arguments.verbose,
+    };
+    let stages = select(&arguments.only)?;
+    let packages: Vec<_> = stages.iter().map(|stage| stage.package).collect();
+    let executables = build(&packages, profile)?;
+    let mut measurements = Vec::new();
+    let mut all_right = true;
+    for stage in stages {
+        let Some(executable) = executables.get(stage.package) else {
+            all_right = false;
+            eprintln!("error: {}: it was not built", stage.package);
+            continue;
+        };
+        let clients = settings.clients_for(stage);
+        let bar = progress_bar(stage.package, clients);
+        let measured = measure(executable, stage, &settings, |done| bar.set_position(done as u64));
+        bar.finish_and_clear();
+        match measured {
+            Ok(measurement) => measurements.push(measurement),
+            Err(error) => {
+                all_right = false;
+                eprintln!("error: {}: {error}", stage.package);
+            }
+        }
+    }
+    let mut stdout = io::stdout();
+    if arguments.json {
+        writeln!(stdout, "{}", json!(measurements))?;
+    } else {
+        writeln!(stdout, "\n{}", table(&measurements))?;
+        for note in notes(&measurements) {
+            writeln!(stdout, "{note}")?;
+        }
+    }
+    Ok(all_right)
+}
+
+/// On a terminal a bar; elsewhere a line, so that a log shows what takes so long.
+fn progress_bar(stage: &str, clients: usize) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        eprintln!("{stage}: {clients} clients...");
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(clients as u64).with_message(stage.to_owned());
+    if let Ok(style) =
+        ProgressStyle::with_template("{msg:24} {bar:30} {pos} of {len} clients done, {elapsed}")
+    {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+/// Whether all of them hold.
+fn check_claims(only: &[String], profile: &str) -> io::Result<bool> {
+    let mut bench = claims::Bench::new(profile)?;
+    let mut all_hold = true;
+    let mut stdout = io::stdout();
+    for claim in claims::CLAIMS {
+        if !only.is_empty() && !only.iter().any(|text| claim.text.contains(text.as_str())) {
+            continue;
+        }
+        let line = match (claim.check)(&mut bench) {
+            Ok(verdict) => {
+                all_hold &= verdict.holds;
+                format!("{:14} {}: {}", verdict.word(), claim.text, verdict.figure)
+            }
+            Err(error) => {
+                all_hold = false;
+                format!("{:14} {}: {error}", "not measured", claim.text)
+            }
+        };
+        writeln!(stdout, "{line}")?;
+    }
+    Ok(all_hold)
+}

@@ -1,0 +1,304 @@
+//! What the course says, measured again.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::{Executables, Measurement, STAGES, Settings, build, measure, start, stop};
+
+/// A sentence of the course, and how to find out.
+pub struct Claim {
+    /// The sentence.
+    pub text: &'static str,
+    /// Measures it.
+    pub check: fn(&mut Bench) -> io::Result<Verdict>,
+}
+
+/// What was found out.
+pub struct Verdict {
+    /// Whether it holds.
+    pub holds: bool,
+    /// The figure.
+    pub figure: String,
+}
+
+impl Verdict {
+    /// It in a word or three.
+    pub fn word(&self) -> &'static str {
+        if self.holds { "holds" } else { "does not hold" }
+    }
+}
+
+fn verdict(holds: bool, figure: String) -> io::Result<Verdict> {
+    Ok(Verdict { holds, figure })
+}
+
+/// The claims. A stage adds its own here.
+pub const CLAIMS: &[Claim] = &[
+    Claim {
+        text: "step 1 takes N times as long for N clients",
+        check: |bench| one_after_another(bench, "step1-sequential"),
+    },
+    Claim {
+        text: "step 1 greets a client when the one before has left",
+        check: |bench| {
+            let m = bench.measure("step1-sequential", 5)?;
+            let least = m.greeted.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::MAX, f64::min);
+            verdict(least >= 0.99 * m.ideal, format!("at least {least:.2} s apart"))
+        },
+    },
+    Claim {
+        text: "step 2 takes as long for 5 clients as for one",
+        check: |bench| together(bench, "step2-thread-per-client", 5, 0.1),
+    },
+    Claim {
+        text: "step 2 takes less than 2.6 s for 200 clients",
+        check: |bench| together(bench, "step2-thread-per-client", 200, 0.4),
+    },
+    Claim {
+        text: "step 2 has a thread for each client, and one more",
+        check: |bench| {
+            let m = bench.measure("step2-thread-per-client", 200)?;
+            let Some(threads) = m.threads else {
+                return verdict(true, "this system does not say".to_owned());
+            };
+            verdict(
+                threads == m.clients as u64 + 1,
+                format!("{threads} threads for {} clients", m.clients),
+            )
+        },
+    },
+    Claim {
+        text: "step 3 takes N times as long for N clients",
+        check: |bench| one_after_another(bench, "step3-blocking"),
+    },
+    Claim {
+        text: "step 3 uses nearly no CPU while it waits",
+        check: |bench| {
+            let m = bench.measure("step3-blocking", 5)?;
+            let share = m.cpu / m.elapsed;
+            verdict(share < 0.01, format!("{:.2} percent of one core", 100.0 * share))
+        },
+    },
+    Claim {
+        text: "step 4 takes at most a few of its 200 ms intervals longer than one client",
+        check: |bench| together(bench, "step4-nonblocking-poll", 5, 0.8),
+    },
+    Claim {
+        text: "more than half of step 4's calls find nothing",
+        check: |bench| {
+            let m = bench.measure("step4-nonblocking-poll", 5)?;
+            verdict(2 * m.would_block > m.syscalls, format!("{} of {}", m.would_block, m.syscalls))
+        },
+    },
+    Claim {
+        text: "step 5 serves 200 clients at once on one thread",
+        check: |bench| one_thread(bench, "step5-select"),
+    },
+    Claim {
+        text: "step 6 serves 200 clients at once on one thread",
+        check: |bench| one_thread(bench, "step6-epoll-kqueue"),
+    },
+    Claim {
+        text: "a message costs step 5 more when 900 others are idle",
+        check: |bench| {
+            let ratio = bench.cost_of_idle_peers("step5-select")?;
+            verdict(ratio > 1.5, format!("{ratio:.1} times the time per message of 10 idle peers"))
+        },
+    },
+    Claim {
+        text: "a message costs step 6 the same when 900 others are idle",
+        check: |bench| {
+            let ratio = bench.cost_of_idle_peers("step6-epoll-kqueue")?;
+            verdict(ratio < 1.3, format!("{ratio:.1} times the time per message of 10 idle peers"))
+        },
+    },
+    Claim {
+        text: "step 6 makes one wait, one recv and one send for a message",
+        check: |bench| bench.calls_per_message("step6-epoll-kqueue"),
+    },
+    Claim {
+        text: "step 7 does not either make another call for a message",
+        check: |bench| bench.calls_per_message("step7-event-loop"),
+    },
+    Claim {
+        text: "a callback that computes holds up everybody (isprime-server --mode block)",
+        check: |bench| {
+            let (slow, quick) = bench.two_numbers("block")?;
+            verdict(
+                quick > 0.5 * slow,
+                format!("7 took {quick:.3} s beside a number that takes {slow:.1} s"),
+            )
+        },
+    },
+    Claim {
+        text: "the same work on the pool holds up nobody (isprime-server --mode pool)",
+        check: |bench| {
+            let (slow, quick) = bench.two_numbers("pool")?;
+            verdict(
+                quick < 0.1,
+                format!("7 took {quick:.3} s beside a number that takes {slow:.1} s"),
+            )
+        },
+    },
+];
+
+fn one_after_another(bench: &mut Bench, stage: &str) -> io::Result<Verdict> {
+    let m = bench.measure(stage, 5)?;
+    let times = m.times_ideal();
+    verdict(
+        (4.95..5.5).contains(&times),
+        format!("{:.2} s for 5, {times:.2} times {:.1} s", m.elapsed, m.ideal),
+    )
+}
+
+fn together(bench: &mut Bench, stage: &str, clients: usize, tolerance: f64) -> io::Result<Verdict> {
+    let m = bench.measure(stage, clients)?;
+    verdict(
+        m.elapsed - m.ideal < tolerance,
+        format!("{:.2} s for {clients}, {:.2} s at best", m.elapsed, m.ideal),
+    )
+}
+
+fn one_thread(bench: &mut Bench, stage: &str) -> io::Result<Verdict> {
+    let m = bench.measure(stage, 200)?;
+    let one = m.threads.is_none_or(|threads| threads == 1);
+    verdict(
+        one && m.elapsed - m.ideal < 0.4,
+        format!("{:.2} s, threads: {}", m.elapsed, m.threads.unwrap_or(1)),
+    )
+}
+
+/// The stages, built, and what has been measured of them so far.
+pub struct Bench {
+    executables: Executables,
+    measured: HashMap<(String, usize), Measurement>,
+}
+
+impl Bench {
+    /// Builds everything that the claims are about.
+    ///
+    /// # Errors
+    /// cargo cannot be run.
+    pub fn new(profile: &str) -> io::Result<Self> {
+        let mut targets: Vec<_> = STAGES.iter().map(|stage| stage.package).collect();
+        targets.push("step7-event-loop/isprime-server");
+        Ok(Bench { executables: build(&targets, profile)?, measured: HashMap::new() })
+    }
+
+    fn executable(&self, name: &str) -> io::Result<&std::path::PathBuf> {
+        self.executables.get(name).ok_or_else(|| io::Error::other(format!("{name} was not built")))
+    }
+
+    fn measure(&mut self, package: &str, clients: usize) -> io::Result<&Measurement> {
+        let key = (package.to_owned(), clients);
+        if !self.measured.contains_key(&key) {
+            let stage = STAGES.iter().find(|stage| stage.package == package);
+            let stage = *stage.ok_or_else(|| io::Error::other(format!("no stage {package}")))?;
+            let settings =
+                Settings { clients, sequential_max: clients, delay: 1.0, verbose: false };
+            let measurement = measure(self.executable(package)?, stage, &settings, |_| {})?;
+            self.measured.insert(key.clone(), measurement);
+        }
+        Ok(&self.measured[&key])
+    }
+
+    /// How much longer a message takes with 900 idle peers than with 10. Taken in turns, since a machine's speed drifts;
+    /// of each the best of five.
+    fn cost_of_idle_peers(&self, stage: &str) -> io::Result<f64> {
+        const IDLE: [usize; 2] = [10, 900];
+        const MESSAGES: u32 = 2000;
+        let mut best = [f64::MAX; 2];
+        for _ in 0..5 {
+            for (best, idle) in best.iter_mut().zip(IDLE) {
+                let server = start(self.executable(stage)?, &["0", "--stats", "-q"])?;
+                let peers =
+                    (0..idle).map(|_| greeted(server.address())).collect::<io::Result<Vec<_>>>()?;
+                let mut stream = greeted(server.address())?;
+                echo(&mut stream, 100)?;
+                let started = Instant::now();
+                echo(&mut stream, MESSAGES)?;
+                *best = best.min(started.elapsed().as_secs_f64());
+                drop(peers);
+                stop(server, false)?;
+            }
+        }
+        Ok(best[1] / best[0])
+    }
+
+    fn calls_per_message(&self, stage: &str) -> io::Result<Verdict> {
+        const MESSAGES: u32 = 1000;
+        // What a connection costs apart from its messages is what one without any costs.
+        let mut calls = [HashMap::new(), HashMap::new()];
+        for (calls, messages) in calls.iter_mut().zip([0, MESSAGES]) {
+            let server = start(self.executable(stage)?, &["0", "--stats", "-q"])?;
+            let mut stream = greeted(server.address())?;
+            echo(&mut stream, messages)?;
+            let (_, stats) = stop(server, false)?;
+            let Some(counts) = stats["syscalls"].as_object() else { continue };
+            let counts = counts.iter().map(|(name, count)| (name.clone(), count["calls"].as_u64()));
+            *calls = counts.map(|(name, count)| (name, count.unwrap_or_default())).collect();
+        }
+        let [without, with] = calls;
+        let mut each: Vec<_> = with
+            .into_iter()
+            .map(|(name, count)| {
+                let base = without.get(&name).copied().unwrap_or_default();
+                ((count as f64 - base as f64) / f64::from(MESSAGES), name)
+            })
+            .filter(|(each, _)| *each > 0.005)
+            .collect();
+        each.sort_by(|a, b| a.1.cmp(&b.1));
+        let holds = each.len() == 3 && each.iter().all(|(each, _)| (each - 1.0).abs() < 0.01);
+        let figure: Vec<_> = each.iter().map(|(each, name)| format!("{name} {each:.2}")).collect();
+        verdict(holds, figure.join(", "))
+    }
+
+    /// How long a large prime takes, and how long 7 takes that is asked for just after it on another connection.
+    fn two_numbers(&self, mode: &str) -> io::Result<(f64, f64)> {
+        const LARGE_PRIME: &str = "9223372036854775783"; // the largest below 2^63
+        let server =
+            start(self.executable("isprime-server")?, &["0", "--stats", "-q", "--mode", mode])?;
+        let ask = |number: &str| -> io::Result<(TcpStream, Instant)> {
+            let mut stream = TcpStream::connect(server.address())?;
+            stream.set_read_timeout(Some(Duration::from_secs(120)))?;
+            writeln!(stream, "{number}")?;
+            Ok((stream, Instant::now()))
+        };
+        let (mut slow, slow_started) = ask(LARGE_PRIME)?;
+        // Once the server has answered another number, or is stuck, it has the large one in hand.
+        std::thread::sleep(Duration::from_millis(200));
+        let (mut quick, quick_started) = ask("7")?;
+        let mut answer = [0; 6];
+        quick.read_exact(&mut answer)?;
+        let quick_took = quick_started.elapsed().as_secs_f64();
+        slow.read_exact(&mut answer)?;
+        let slow_took = slow_started.elapsed().as_secs_f64();
+        let _: (_, Value) = stop(server, false)?;
+        Ok((slow_took, quick_took))
+    }
+}
+
+fn greeted(address: SocketAddr) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.read_exact(&mut [0])?;
+    Ok(stream)
+}
+
+/// Sends messages one by one, each when the one before has been answered.
+fn echo(stream: &mut TcpStream, messages: u32) -> io::Result<()> {
+    let mut reply = [0; 5];
+    for _ in 0..messages {
+        stream.write_all(b"^hello$")?;
+        stream.read_exact(&mut reply)?;
+        if &reply != b"ifmmp" {
+            return Err(io::Error::other("a wrong reply"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! What was measured, side by side.
+
+use comfy_table::{CellAlignment, Table, presets};
+
+use crate::Measurement;
+
+const COLUMNS: [(&str, &str); 9] = [
+    ("clients", "how many connected at once"),
+    ("elapsed", "from the first client's start to the last one's end"),
+    ("x ideal", "elapsed, divided by what one client's own pauses take"),
+    ("threads", "the most that the server was seen to have (/proc, Linux only)"),
+    (
+        "syscalls",
+        "the server's calls that can wait: accept, recv, send, select, epoll, kevent, sleep (its --stats)",
+    ),
+    ("would block", "the share of them that found nothing to do"),
+    ("CPU", "what the server used, in user and kernel mode together (wait4)"),
+    ("memory", "the most it had resident (/proc on Linux, else wait4)"),
+    (
+        "switches",
+        "how often a thread of it went to sleep, + how often it was interrupted for another (wait4)",
+    ),
+];
+
+/// The table, and under it what its columns are.
+pub fn table(measurements: &[Measurement]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    table.set_header(std::iter::once("stage").chain(COLUMNS.iter().map(|(name, _)| *name)));
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    for m in measurements {
+        let clients = match m.clients < m.clients_asked_for {
+            true => format!("{} of {}", m.clients, m.clients_asked_for),
+            false => m.clients.to_string(),
+        };
+        table.add_row([
+            m.stage.to_owned(),
+            clients,
+            format!("{:.2} s", m.elapsed),
+            format!("{:.2}", m.times_ideal()),
+            m.threads.map_or("-".to_owned(), |threads| threads.to_string()),
+            m.syscalls.to_string(),
+            format!("{:.0} %", 100.0 * m.would_block_share()),
+            format!("{:.0} ms", 1e3 * m.cpu),
+            format!("{:.1} MiB", m.peak_memory as f64 / (1024.0 * 1024.0)),
+            format!("{} + {}", m.voluntary_switches, m.involuntary_switches),
+        ]);
+    }
+    let mut text = format!("{table}\n\n");
+    for (name, meaning) in COLUMNS {
+        text += &format!("{name:12} {meaning}\n");
+    }
+    if measurements.iter().any(|m| m.clients < m.clients_asked_for) {
+        text +=
+            "\nA stage that serves one client at a time was given fewer: see --sequential-max.\n";
+    }
+    text
+}
+
+impl Measurement {
+    /// The elapsed time in units of one client's own pauses; without pauses there is nothing to compare with.
+    pub(crate) fn times_ideal(&self) -> f64 {
+        if self.ideal > 0.0 { self.elapsed / self.ideal } else { f64::INFINITY }
+    }
+
+    pub(crate) fn would_block_share(&self) -> f64 {
+        self.would_block as f64 / self.syscalls.max(1) as f64
+    }
+}
+
+/// What this run shows, from its own figures: nothing is said that was not measured just now.
+pub fn notes(measurements: &[Measurement]) -> Vec<String> {
+    let mut notes = Vec::new();
+    for m in measurements {
+        // Who takes nearly N times as long has served them one after another, whatever it claims.
+        if m.clients > 1 && m.times_ideal() > 0.8 * m.clients as f64 && m.times_ideal().is_finite()
+        {
+            let apart: Vec<_> = m.greeted.windows(2).map(|pair| pair[1] - pair[0]).collect();
+            let mean = apart.iter().sum::<f64>() / apart.len().max(1) as f64;
+            notes.push(format!(
+                "{}: {} clients took {:.1} times as long as one, greeted {mean:.2} s apart: one after another",
+                m.stage,
+                m.clients,
+                m.times_ideal()
+            ));
+        }
+        if let Some(threads) =
+            m.threads.filter(|&threads| m.clients > 1 && threads > m.clients as u64)
+        {
+            notes.push(format!("{}: {threads} threads for {} clients", m.stage, m.clients));
+        }
+        if m.would_block_share() > 0.5 {
+            notes.push(format!(
+                "{}: {} of {} calls came back with nothing",
+                m.stage, m.would_block, m.syscalls
+            ));
+        }
+    }
+    notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measurement(stage: &'static str, clients: usize, elapsed: f64) -> Measurement {
+        Measurement {
+            stage,
+            clients,
+            clients_asked_for: 5,
+            elapsed,
+            ideal: 2.2,
+            threads: Some(1),
+            syscalls: 200,
+            would_block: 0,
+            cpu: 0.0123,
+            peak_memory: 3 * 1024 * 1024,
+            voluntary_switches: 17,
+            involuntary_switches: 2,
+            greeted: (0..clients).map(|number| 2.2 * number as f64).collect(),
+        }
+    }
+
+    #[test]
+    fn a_row_says_what_was_measured() {
+        let text = table(&[measurement("step1-sequential", 5, 11.0)]);
+        let row = text.lines().nth(2).unwrap();
+        let cells: Vec<_> = row.split('|').map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        let expected = [
+            "step1-sequential",
+            "5",
+            "11.00 s",
+            "5.00",
+            "1",
+            "200",
+            "0 %",
+            "12 ms",
+            "3.0 MiB",
+            "17 + 2",
+        ];
+        assert_eq!(cells, expected);
+    }
+
+    #[test]
+    fn fewer_clients_than_asked_for_are_no_secret() {
+        let text = table(&[measurement("step1-sequential", 3, 6.6)]);
+        assert!(text.contains("3 of 5"), "{text}");
+        assert!(text.contains("--sequential-max"), "{text}");
+    }
+
+    #[test]
+    fn notes_say_only_what_the_figures_say() {
+        let mut polling = measurement("polling", 5, 2.3);
+        polling.would_block = 150;
+        let mut threads = measurement("threads", 5, 2.2);
+        threads.threads = Some(6);
+        let notes = notes(&[
+            measurement("one-by-one", 5, 11.0),
+            polling,
+            threads,
+            measurement("fine", 5, 2.2),
+        ]);
+        assert_eq!(
+            notes,
+            [
+                "one-by-one: 5 clients took 5.0 times as long as one, greeted 2.20 s apart: one after another",
+                "polling: 150 of 200 calls came back with nothing",
+                "threads: 6 threads for 5 clients",
+            ]
+        );
+    }
+}
