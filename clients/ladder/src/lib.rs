@@ -97,8 +97,10 @@ pub struct Measurement {
     pub threads: Option<u64>,
     /// Its system calls that can wait, by its own count.
     pub syscalls: u64,
-    /// How many of them would have blocked, and so did nothing.
-    pub would_block: u64,
+    /// How many of them asked for something: accept and recv.
+    pub asked: u64,
+    /// How many of those found nothing: they would have blocked.
+    pub found_nothing: u64,
     /// CPU time in user and kernel mode, in seconds.
     pub cpu: f64,
     /// The most memory it had resident, in bytes.
@@ -190,8 +192,9 @@ pub fn measure(
         elapsed: report.elapsed,
         ideal: options.ideal().as_secs_f64(),
         threads,
-        syscalls: sum(&stats, "calls"),
-        would_block: sum(&stats, "would_block"),
+        syscalls: sum(&stats, "calls", |_| true),
+        asked: sum(&stats, "calls", asks),
+        found_nothing: sum(&stats, "would_block", asks),
         cpu: (usage.user + usage.system).as_secs_f64(),
         peak_memory: usage.peak_memory,
         voluntary_switches: usage.voluntary_switches,
@@ -207,7 +210,12 @@ fn greeted(report: &Report) -> Vec<f64> {
     times
 }
 
-fn sum(stats: &Value, what: &str) -> u64 {
+fn asks(call: &str) -> bool {
+    matches!(call, "accept" | "recv")
+}
+
+fn sum(stats: &Value, what: &str, counts: impl Fn(&str) -> bool) -> u64 {
     let Some(calls) = stats["syscalls"].as_object() else { return 0 };
-    calls.values().filter_map(|call| call[what].as_u64()).sum()
+    let counted = calls.iter().filter(|(name, _)| counts(name));
+    counted.filter_map(|(_, call)| call[what].as_u64()).sum()
 }

@@ -13,7 +13,7 @@ const COLUMNS: [(&str, &str); 9] = [
         "syscalls",
         "the server's calls that can wait: accept, recv, send, select, epoll, kevent, sleep (its --stats)",
     ),
-    ("would block", "the share of them that found nothing to do"),
+    ("in vain", "the share of its accepts and recvs that found nothing: they would have blocked"),
     ("CPU", "what the server used, in user and kernel mode together (wait4)"),
     ("memory", "the most it had resident (/proc on Linux, else wait4)"),
     (
@@ -42,7 +42,7 @@ pub fn table(measurements: &[Measurement]) -> String {
             format!("{:.2}", m.times_ideal()),
             m.threads.map_or("-".to_owned(), |threads| threads.to_string()),
             m.syscalls.to_string(),
-            format!("{:.0} %", 100.0 * m.would_block_share()),
+            format!("{:.0} %", 100.0 * m.share_in_vain()),
             format!("{:.0} ms", 1e3 * m.cpu),
             format!("{:.1} MiB", m.peak_memory as f64 / (1024.0 * 1024.0)),
             format!("{} + {}", m.voluntary_switches, m.involuntary_switches),
@@ -65,8 +65,8 @@ impl Measurement {
         if self.ideal > 0.0 { self.elapsed / self.ideal } else { f64::INFINITY }
     }
 
-    pub(crate) fn would_block_share(&self) -> f64 {
-        self.would_block as f64 / self.syscalls.max(1) as f64
+    pub(crate) fn share_in_vain(&self) -> f64 {
+        self.found_nothing as f64 / self.asked.max(1) as f64
     }
 }
 
@@ -91,10 +91,10 @@ pub fn notes(measurements: &[Measurement]) -> Vec<String> {
         {
             notes.push(format!("{}: {threads} threads for {} clients", m.stage, m.clients));
         }
-        if m.would_block_share() > 0.5 {
+        if m.share_in_vain() > 0.5 {
             notes.push(format!(
-                "{}: {} of {} calls came back with nothing",
-                m.stage, m.would_block, m.syscalls
+                "{}: {} of {} accepts and recvs found nothing",
+                m.stage, m.found_nothing, m.asked
             ));
         }
     }
@@ -114,7 +114,8 @@ mod tests {
             ideal: 2.2,
             threads: Some(1),
             syscalls: 200,
-            would_block: 0,
+            asked: 160,
+            found_nothing: 0,
             cpu: 0.0123,
             peak_memory: 3 * 1024 * 1024,
             voluntary_switches: 17,
@@ -153,7 +154,7 @@ mod tests {
     #[test]
     fn notes_say_only_what_the_figures_say() {
         let mut polling = measurement("polling", 5, 2.3);
-        polling.would_block = 150;
+        polling.found_nothing = 120;
         let mut threads = measurement("threads", 5, 2.2);
         threads.threads = Some(6);
         let notes = notes(&[
@@ -166,7 +167,7 @@ mod tests {
             notes,
             [
                 "one-by-one: 5 clients took 5.0 times as long as one, greeted 2.20 s apart: one after another",
-                "polling: 150 of 200 calls came back with nothing",
+                "polling: 120 of 160 accepts and recvs found nothing",
                 "threads: 6 threads for 5 clients",
             ]
         );
