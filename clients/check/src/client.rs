@@ -13,7 +13,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Why a case failed.
 #[derive(Debug)]
-pub struct Failure(pub(crate) String);
+pub struct Failure(pub String);
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -27,21 +27,30 @@ impl From<io::Error> for Failure {
     }
 }
 
+impl std::error::Error for Failure {}
+
 impl From<nix::Error> for Failure {
     fn from(error: nix::Error) -> Self {
         Failure(error.desc().to_owned())
     }
 }
 
-pub(crate) type Outcome = Result<(), Failure>;
+/// What a test comes to.
+pub type Outcome = Result<(), Failure>;
 
 /// Fails unless `condition` holds.
-pub(crate) fn ensure(condition: bool, text: impl FnOnce() -> String) -> Outcome {
+///
+/// # Errors
+/// It does not; `text` says what is wrong.
+pub fn ensure(condition: bool, text: impl FnOnce() -> String) -> Outcome {
     if condition { Ok(()) } else { Err(Failure(text())) }
 }
 
 /// Asks `condition` again and again until it holds.
-pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) -> Outcome {
+///
+/// # Errors
+/// It does not within 20 s.
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) -> Outcome {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
         ensure(Instant::now() < deadline, || format!("{what}: not within {PATIENCE:?}"))?;
@@ -65,14 +74,18 @@ pub(crate) fn model(input: &[u8]) -> Vec<u8> {
     reply
 }
 
-/// One connection.
-pub(crate) struct Client {
-    pub(crate) stream: TcpStream,
+/// One connection, for the cases and for what a stage tests besides.
+pub struct Client {
+    /// The connection: reads and writes give up after 20 s.
+    pub stream: TcpStream,
 }
 
 impl Client {
     /// Connects, and does not wait for the greeting.
-    pub(crate) fn connect(address: SocketAddr) -> Result<Self, Failure> {
+    ///
+    /// # Errors
+    /// Nobody accepts.
+    pub fn connect(address: SocketAddr) -> Result<Self, Failure> {
         let stream = TcpStream::connect_timeout(&address, PATIENCE)
             .map_err(|error| Failure(format!("cannot connect to {address}: {error}")))?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -82,28 +95,45 @@ impl Client {
     }
 
     /// Connects and is greeted.
-    pub(crate) fn greeted(address: SocketAddr) -> Result<Self, Failure> {
+    ///
+    /// # Errors
+    /// Nobody accepts, or greets.
+    pub fn greeted(address: SocketAddr) -> Result<Self, Failure> {
         let mut client = Self::connect(address)?;
         client.expect_greeting()?;
         Ok(client)
     }
 
-    pub(crate) fn expect_greeting(&mut self) -> Outcome {
+    /// Receives the greeting.
+    ///
+    /// # Errors
+    /// Something else comes, or nothing.
+    pub fn expect_greeting(&mut self) -> Outcome {
         self.expect(b"*").map_err(|Failure(text)| Failure(format!("the greeting: {text}")))
     }
 
-    pub(crate) fn send(&mut self, bytes: &[u8]) -> Outcome {
+    /// Sends all of it.
+    ///
+    /// # Errors
+    /// The server closes, or does not read.
+    pub fn send(&mut self, bytes: &[u8]) -> Outcome {
         self.stream.write_all(bytes).map_err(|error| Failure(format!("sending: {error}")))
     }
 
     /// Sends a message and waits for its answer.
-    pub(crate) fn echo(&mut self, message: &[u8]) -> Outcome {
+    ///
+    /// # Errors
+    /// Something else comes, or nothing.
+    pub fn echo(&mut self, message: &[u8]) -> Outcome {
         self.send(message)?;
         self.expect(&model(message))
     }
 
     /// Receives exactly these bytes.
-    pub(crate) fn expect(&mut self, expected: &[u8]) -> Outcome {
+    ///
+    /// # Errors
+    /// Something else comes, or too little.
+    pub fn expect(&mut self, expected: &[u8]) -> Outcome {
         let mut received = 0;
         let mut buffer = vec![0; expected.len().clamp(1, 64 * 1024)];
         while received < expected.len() {
@@ -134,7 +164,10 @@ impl Client {
     }
 
     /// Receives the end and nothing before it. A reset is an end, too, where `reset` says so.
-    pub(crate) fn expect_end(&mut self, reset: bool) -> Outcome {
+    ///
+    /// # Errors
+    /// Something else comes, or nothing.
+    pub fn expect_end(&mut self, reset: bool) -> Outcome {
         match self.stream.read(&mut [0; 64]) {
             Ok(0) => Ok(()),
             Ok(length) => Err(Failure(format!("{length} bytes more than are owed"))),
@@ -151,12 +184,19 @@ impl Client {
         self.echo(probe).map_err(|Failure(text)| Failure(format!("after that, {text}")))
     }
 
-    pub(crate) fn half_close(&self) -> Outcome {
+    /// Sends no more, and may go on receiving.
+    ///
+    /// # Errors
+    /// The server is gone.
+    pub fn half_close(&self) -> Outcome {
         Ok(self.stream.shutdown(Shutdown::Write)?)
     }
 
     /// Ends the connection with an RST: close with a linger time of zero (socket(7)).
-    pub(crate) fn reset(self) -> Outcome {
+    ///
+    /// # Errors
+    /// What setsockopt(2) reports.
+    pub fn reset(self) -> Outcome {
         let linger = libc::linger { l_onoff: 1, l_linger: 0 };
         Ok(setsockopt(&self.stream, sockopt::Linger, &linger)?)
     }

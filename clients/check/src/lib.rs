@@ -8,14 +8,16 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 
 mod cases;
 mod client;
+mod own;
 pub mod process;
 
 pub use cases::cases;
-pub use client::Failure;
+pub use client::{Client, Failure, Outcome, ensure, wait_until};
+pub use own::{idle_costs_nothing, raise_descriptor_limit};
 use process::Server;
 
 /// What a server may promise.
@@ -143,27 +145,32 @@ struct Subject {
 }
 
 /// The `main` of a stage's `tests/check.rs` (`harness = false`): every case of the promises that the stage makes, each
-/// a test of its own in cargo's output, and after them the stage's own.
+/// a test of its own in cargo's output, and then the stage's own tests.
 ///
-/// The server is `binary`, started anew for each case with `arguments` and a free port.
+/// The server is `binary`, started anew for each case with a free port, once with each of the lists of arguments in
+/// `variants`.
 pub fn harness(
     binary: &str,
-    arguments: &[&str],
+    variants: &[&[&str]],
     promises: &[Promise],
-    own: Vec<Trial>,
+    own: &[OwnTest],
 ) -> ExitCode {
     let options = Arguments::from_args();
-    let target = Target::stage(binary, arguments);
-    let promised = cases().iter().filter(|case| promises.contains(&case.promise));
-    let kind = arguments.join(" ");
-    let mut trials: Vec<_> = promised
-        .map(|case| {
+    let mut trials = Vec::new();
+    for arguments in variants {
+        let target = Target::stage(binary, arguments);
+        for case in cases().iter().filter(|case| promises.contains(&case.promise)) {
             let target = target.clone();
-            Trial::test(case.name, move || case.run(&target).map_err(Failed::from)).with_kind(&kind)
-        })
-        .collect();
-    trials.extend(own);
+            let name = [&[case.name], *arguments].concat().join(" ");
+            trials.push(Trial::test(name, move || Ok(case.run(&target)?)));
+        }
+    }
+    for &(name, run) in own {
+        let binary = binary.to_owned();
+        trials.push(Trial::test(name, move || Ok(run(&binary)?)));
+    }
     libtest_mimic::run(&options, trials).exit_code()
 }
 
-pub use libtest_mimic::{Failed as TrialFailed, Trial as OwnTrial};
+/// A test that a stage has besides: its name, and what is done with the path of the stage's binary.
+pub type OwnTest = (&'static str, fn(&str) -> Outcome);
