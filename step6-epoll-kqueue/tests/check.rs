@@ -42,7 +42,7 @@ fn ten_thousand(binary: &str) -> Outcome {
     connected.iter_mut().try_for_each(|client| client.send(b"^hello$"))?;
     connected.iter_mut().try_for_each(|client| client.expect(b"ifmmp"))?;
     if let (Some(before), Some(after)) = (before, memory()) {
-        let each = after.saturating_sub(before) / (clients - 100);
+        let each = after.saturating_sub(before) / (clients as u64 - 100);
         println!("{each} bytes of user memory for an idle peer");
         ensure(each < 500, || format!("{each} bytes of user memory for an idle peer"))?;
     }

@@ -13,12 +13,12 @@ use crate::process::Server;
 ///
 /// # Errors
 /// What setrlimit(2) reports.
-pub fn raise_descriptor_limit() -> Result<u64, Failure> {
+pub fn raise_descriptor_limit() -> Result<usize, Failure> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     // macOS has no limit here and means OPEN_MAX (setrlimit(2) there).
     let limit = if cfg!(target_os = "macos") { hard.min(10_240) } else { hard.min(1 << 20) };
     setrlimit(Resource::RLIMIT_NOFILE, limit, hard)?;
-    Ok(limit)
+    Ok(usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
 /// With so many peers who say nothing the server uses no CPU time at all, and is there when one speaks.

@@ -10,11 +10,7 @@ pub(super) const CASES: &[Case] = &[
         reset_idle,
     ),
     case("reset-unread", "a peer that resets while it has a large answer to fetch", reset_unread),
-    case(
-        "reset-before-greeting",
-        "peers that are gone before they are accepted",
-        reset_before_greeting,
-    ),
+    case("reset-at-once", "peers that are gone before they are accepted", reset_before_greeting),
     case("no-descriptor-left-behind", "300 connections one after another leave none open", no_leak),
 ];
 

@@ -1,6 +1,7 @@
 //! The right bytes come back.
 
 use std::thread;
+use std::time::Duration;
 
 use crate::client::{Client, Failure, Outcome, model};
 use crate::{Case, Promise, Target};
@@ -66,10 +67,17 @@ fn byte_by_byte(target: &Target) -> Outcome {
     let server = target.server()?;
     let mut client = Client::greeted(server.address)?;
     let message = b"^abc$de^abte$f^^^$$^\xff\x00$";
-    for byte in message {
-        client.send(&[*byte])?;
+    let mut answered = 0;
+    for sent in 1..=message.len() {
+        client.send(&message[sent - 1..sent])?;
+        let owed = model(&message[..sent]);
+        if answered == owed.len() {
+            // No answer says that the byte has arrived, so give it time to: the next one shall not come with it.
+            thread::sleep(Duration::from_millis(2));
+        }
+        client.expect(&owed[answered..])?;
+        answered = owed.len();
     }
-    client.expect(&model(message))?;
     client.expect_nothing_but(b"^end$")
 }
 

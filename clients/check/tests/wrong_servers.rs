@@ -1,0 +1,234 @@
+//! The cases against a right server and a family of wrong ones: each fault must be caught by a case that is about it.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::thread;
+
+use check::{Promise, Target, cases};
+use protocol::Session;
+
+/// A server on a thread of its own; it ends with the test's process.
+fn server(serve: impl Fn(TcpStream) + Send + Clone + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let serve = serve.clone();
+            thread::spawn(move || serve(stream));
+        }
+    });
+    address
+}
+
+/// Greets and answers as `answer` says, given a session to do it with.
+fn answering(
+    greeting: &'static [u8],
+    answer: impl Fn(&mut Session, &[u8]) -> Vec<u8> + Send + Clone + 'static,
+) -> SocketAddr {
+    server(move |mut stream| {
+        let mut session = Session::new();
+        let mut buffer = vec![0; 64 * 1024];
+        if stream.write_all(greeting).is_err() {
+            return;
+        }
+        while let Ok(length @ 1..) = stream.read(&mut buffer) {
+            if stream.write_all(&answer(&mut session, &buffer[..length])).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+fn right(session: &mut Session, input: &[u8]) -> Vec<u8> {
+    let mut reply = Vec::new();
+    session.receive(input, &mut reply);
+    reply
+}
+
+/// The names of the cases that fail, of those that can be run against a server that is there already.
+#[track_caller]
+fn caught(address: SocketAddr, names: &[&str]) {
+    for name in names {
+        let case = cases().iter().find(|case| case.name == *name).expect("there is such a case");
+        assert!(case.run(&Target::Running(address)).is_err(), "{name} has not caught it");
+    }
+}
+
+#[test]
+fn a_right_server_passes_every_case_that_needs_no_process() {
+    let address = answering(b"*", right);
+    let promises =
+        [Promise::Protocol, Promise::Isolation, Promise::Concurrency, Promise::Backpressure];
+    for case in cases().iter().filter(|case| promises.contains(&case.promise)) {
+        if let Err(failure) = case.run(&Target::Running(address)) {
+            panic!("{}: {failure}", case.name);
+        }
+    }
+}
+
+#[test]
+fn no_greeting_is_caught() {
+    let address = server(|stream| drop(stream.shutdown(Shutdown::Write)));
+    caught(address, &["greeting", "transcripts"]);
+}
+
+#[test]
+fn plus_two_is_caught() {
+    let address = answering(b"*", |session, input| {
+        right(session, input).iter().map(|byte| byte.wrapping_add(1)).collect()
+    });
+    caught(address, &["transcripts", "state", "all-bytes", "random", "16-MiB"]);
+}
+
+#[test]
+fn saturating_instead_of_wrapping_is_caught() {
+    let address = answering(b"*", |session, input| {
+        let mut reply = right(session, input);
+        reply.iter_mut().filter(|byte| **byte == 0).for_each(|byte| *byte = 255);
+        reply
+    });
+    caught(address, &["all-bytes", "byte-by-byte"]);
+}
+
+#[test]
+fn forgetting_the_state_between_reads_is_caught() {
+    let address = answering(b"*", |_, input| right(&mut Session::new(), input));
+    caught(address, &["state", "byte-by-byte", "long-message"]);
+}
+
+#[test]
+fn remembering_the_state_of_another_connection_is_caught() {
+    let shared = std::sync::Arc::new(std::sync::Mutex::new(Session::new()));
+    let address = answering(b"*", move |_, input| right(&mut shared.lock().unwrap(), input));
+    caught(address, &["open-message", "interleaved"]);
+}
+
+#[test]
+fn answering_the_delimiters_is_caught() {
+    let address = answering(b"*", |session, input| {
+        let mut reply = right(session, input);
+        if input.contains(&b'$') {
+            reply.push(b'%');
+        }
+        reply
+    });
+    caught(address, &["transcripts", "state", "pipelined"]);
+}
+
+#[test]
+fn closing_on_half_close_with_the_answer_undelivered_is_caught() {
+    let address = server(|mut stream| {
+        let _ = stream.write_all(b"*");
+        let mut input = Vec::new();
+        // All the input first, and when it ends, the end.
+        let _ = stream.read_to_end(&mut input);
+    });
+    caught(address, &["half-close", "random"]);
+}
+
+#[test]
+fn losing_what_a_short_write_did_not_take_is_caught() {
+    let address = server(|mut stream| {
+        let _ = stream.write_all(b"*");
+        let _ = stream.set_nonblocking(true);
+        let mut session = Session::new();
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            match stream.read(&mut buffer) {
+                Ok(0) => return,
+                // One write, and whatever it did.
+                Ok(length) => drop(stream.write(&right(&mut session, &buffer[..length]))),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => thread::yield_now(),
+                Err(_) => return,
+            }
+        }
+    });
+    caught(address, &["bounded-output"]);
+}
+
+#[test]
+fn piling_up_what_is_not_fetched_is_caught() {
+    let address = server(|mut stream| {
+        let _ = stream.write_all(b"*");
+        let (sender, receiver) = std::sync::mpsc::channel::<Vec<u8>>();
+        let mut writer = stream.try_clone().unwrap();
+        thread::spawn(move || {
+            for reply in receiver {
+                if writer.write_all(&reply).is_err() {
+                    return;
+                }
+            }
+            let _ = writer.shutdown(Shutdown::Write);
+        });
+        let mut session = Session::new();
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(length @ 1..) = stream.read(&mut buffer) {
+            let _ = sender.send(right(&mut session, &buffer[..length]));
+        }
+    });
+    caught(address, &["bounded-output"]);
+}
+
+#[test]
+fn ending_with_one_peers_error_is_caught() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut session = Session::new();
+            let mut buffer = [0; 1024];
+            let _ = stream.write_all(b"*");
+            loop {
+                match stream.read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(length) => drop(stream.write_all(&right(&mut session, &buffer[..length]))),
+                    Err(_) => return, // and the listener with it
+                }
+            }
+        }
+    });
+    caught(address, &["reset-idle"]);
+}
+
+#[test]
+fn the_command_says_which_case_failed_and_exits_with_1() {
+    let address = answering(b"*", |session, input| {
+        right(session, input).iter().map(|byte| byte ^ 1).collect()
+    });
+    let port = address.port().to_string();
+    let output = Command::new(env!("CARGO_BIN_EXE_check"))
+        .args([
+            "127.0.0.1",
+            &port,
+            "--only",
+            "greeting",
+            "--only",
+            "transcripts",
+            "--only",
+            "stats",
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let words: Vec<_> =
+        stdout.lines().map(|line| line.split_whitespace().next().unwrap_or_default()).collect();
+    assert_eq!(words[..2], ["ok", "FAILED"], "{stdout}");
+    assert!(stdout.contains("byte 0 of 7 is wrong"), "{stdout}");
+    assert!(stdout.contains("1 passed, 1 failed, 1 skipped"), "{stdout}");
+}
+
+#[test]
+fn bad_usage_is_exit_code_2_and_nobody_there_exit_code_1() {
+    let check = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_check")).args(arguments).output().unwrap();
+        output.status.code()
+    };
+    assert_eq!(check(&[]), Some(2));
+    assert_eq!(check(&["localhost"]), Some(2));
+    assert_eq!(check(&["localhost", "1", "--cmd", "x"]), Some(2));
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    assert_eq!(check(&["127.0.0.1", &nobody.port().to_string()]), Some(1));
+    assert_eq!(check(&["--list", "--only", "no such case"]), Some(1));
+}

@@ -1,0 +1,80 @@
+//! The ladder as its user runs it, on stages built with the tests' own profile.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn ladder(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ladder"))
+        .args(["--profile", "dev"])
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn every_stage_is_measured_and_the_figures_are_what_they_must_be() {
+    let output = ladder(&["-n", "4", "--delay", "0.05", "--json"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let measurements: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let measurements = measurements.as_array().unwrap();
+    assert!(measurements.len() >= 4, "{measurements:?}");
+    for m in measurements {
+        let stage = m["stage"].as_str().unwrap();
+        let (elapsed, ideal) = (m["elapsed"].as_f64().unwrap(), m["ideal"].as_f64().unwrap());
+        assert_eq!(m["clients"], 4);
+        assert!(elapsed >= ideal, "{stage}: nobody is faster than the client's own pauses");
+        if matches!(stage, "step1-sequential" | "step3-blocking") {
+            assert!(elapsed >= 4.0 * ideal, "{stage}: one after another takes four times as long");
+        }
+        // An accept, a greeting, an answer, a request and an end for each at the least: with so short pauses a stage
+        // that sleeps between its sweeps may find all three requests at once.
+        assert!(m["syscalls"].as_u64() >= Some(4 * 5), "{stage}: {m}");
+        assert!(m["peak_memory"].as_u64() > Some(100_000), "{stage}: {m}");
+        if cfg!(target_os = "linux") {
+            let threads = m["threads"].as_u64().unwrap();
+            assert!(threads == 1 || stage.contains("thread"), "{stage}: {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn the_table_has_a_row_for_each_stage_that_was_asked_for() {
+    let output = ladder(&[
+        "-n",
+        "3",
+        "--delay",
+        "0",
+        "--only",
+        "1",
+        "--only",
+        "thread",
+        "--sequential-max",
+        "2",
+    ]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let stdout = text(&output.stdout);
+    let rows: Vec<_> = stdout.lines().filter(|line| line.starts_with("| step")).collect();
+    assert_eq!(rows.len(), 2, "{stdout}");
+    assert!(rows[0].contains("step1-sequential") && rows[0].contains("2 of 3"), "{stdout}");
+    assert!(rows[1].contains("step2-thread-per-client"), "{stdout}");
+    assert!(text(&output.stderr).contains("step1-sequential: 2 clients..."), "progress is shown");
+}
+
+#[test]
+fn a_stage_that_does_not_exist_is_one_line_and_exit_code_1() {
+    let output = ladder(&["--only", "step99"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stderr), "error: no stage is called step99\n");
+}
+
+#[test]
+fn bad_arguments_are_a_usage_error() {
+    for arguments in [["-n", "0"], ["--delay", "-1"], ["--no-such", "option"]] {
+        assert_eq!(ladder(&arguments).status.code(), Some(2), "{arguments:?}");
+    }
+}

@@ -1,0 +1,128 @@
+//! The prime server, through its binary: the right answers, in order, and what each mode does to other clients.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use check::process::Server;
+
+/// cargo builds the examples along with the tests, into the folder beside theirs; but not when one test is picked by
+/// `--test`.
+fn start(mode: &str) -> Server {
+    let mut path: PathBuf = std::env::current_exe().unwrap();
+    path.pop();
+    path.set_file_name("examples");
+    let path = path.join("isprime-server");
+    assert!(path.exists(), "first: cargo build -p step7-event-loop --example isprime-server");
+    Server::start(path, ["0", "-q", "--mode", mode]).unwrap()
+}
+
+fn connect(address: SocketAddr) -> BufReader<TcpStream> {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+    BufReader::new(stream)
+}
+
+fn send(client: &mut BufReader<TcpStream>, text: &str) {
+    client.get_mut().write_all(text.as_bytes()).unwrap();
+}
+
+fn line(client: &mut BufReader<TcpStream>) -> String {
+    let mut line = String::new();
+    client.read_line(&mut line).unwrap();
+    line.trim_end().to_owned()
+}
+
+#[test]
+fn every_u64_is_answered_rightly() {
+    for mode in ["block", "pool"] {
+        let server = start(mode);
+        let mut client = connect(server.address());
+        let numbers = [
+            ("0", "composite"),
+            ("1", "composite"),
+            ("2", "prime"),
+            ("3", "prime"),
+            ("4", "composite"),
+            ("9", "composite"),
+            ("25", "composite"),
+            ("1000003", "prime"),
+            ("4294967295", "composite"),
+            ("4294967297", "composite"), // 641 divides it: Fermat was wrong
+            ("18446744073709551615", "composite"),
+            ("18446744073709551614", "composite"),
+        ];
+        for (number, expected) in numbers {
+            send(&mut client, &format!("{number}\n"));
+            assert_eq!(line(&mut client), expected, "{number} in mode {mode}");
+        }
+    }
+}
+
+#[test]
+fn several_numbers_split_anywhere_are_answered_in_order() {
+    let server = start("pool");
+    let mut client = connect(server.address());
+    // The first takes longest; the others must not overtake it.
+    for piece in ["10000", "0000003", "9\n7\n8", "\r\n 11 \n"] {
+        send(&mut client, piece);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let answers: Vec<_> = (0..4).map(|_| line(&mut client)).collect();
+    assert_eq!(answers, ["prime", "prime", "composite", "prime"]);
+}
+
+#[test]
+fn a_bad_line_is_an_error_and_the_connection_lives() {
+    let server = start("pool");
+    let mut client = connect(server.address());
+    for bad in ["", "-1", "18446744073709551616", "seven", "7 8"] {
+        send(&mut client, &format!("{bad}\n"));
+        let answer = line(&mut client);
+        assert!(answer.starts_with("error: "), "{bad:?}: {answer}");
+    }
+    send(&mut client, "7\n");
+    assert_eq!(line(&mut client), "prime");
+}
+
+#[test]
+fn a_line_that_never_ends_is_refused() {
+    let server = start("pool");
+    let mut client = connect(server.address());
+    send(&mut client, &"1".repeat(1000));
+    assert_eq!(line(&mut client), "error: the line is too long");
+}
+
+#[test]
+fn a_client_that_leaves_while_its_number_is_tested_harms_nobody() {
+    let server = start("pool");
+    for _ in 0..20 {
+        let mut client = connect(server.address());
+        send(&mut client, "100000007\n100000007\n");
+    }
+    let mut client = connect(server.address());
+    send(&mut client, "7\n");
+    assert_eq!(line(&mut client), "prime");
+    assert!(server.stop().unwrap().status.success());
+}
+
+/// The exhibit: who asks for 7 while a large number is being tested. Only the order of the answers is asserted.
+#[test]
+fn in_mode_pool_a_small_number_overtakes_a_large_one_and_in_mode_block_it_cannot() {
+    for (mode, overtakes) in [("pool", true), ("block", false)] {
+        let server = start(mode);
+        let mut large = connect(server.address());
+        send(&mut large, "1000000000000000003\n");
+        // Long enough for the server to have begun, on any machine that is not stuck.
+        std::thread::sleep(Duration::from_millis(300));
+        let mut small = connect(server.address());
+        send(&mut small, "7\n");
+        let large_came = std::thread::spawn(move || (line(&mut large), Instant::now()));
+        let (answer, small_came) = (line(&mut small), Instant::now());
+        let (large_answer, large_came) = large_came.join().unwrap();
+        assert_eq!((answer.as_str(), large_answer.as_str()), ("prime", "prime"));
+        let gap = Duration::from_millis(200);
+        assert_eq!(small_came + gap < large_came, overtakes, "mode {mode}");
+    }
+}
