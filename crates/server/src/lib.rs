@@ -61,9 +61,10 @@ fn try_run(options: &Options, serve: impl FnOnce(Listener) -> io::Result<()>) ->
 
 /// An error's text without the ` (os error 98)` that std appends.
 pub fn describe(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(code) => nix::errno::Errno::from_raw(code).desc().to_owned(),
-        None => error.to_string(),
+    let text = error.to_string();
+    match text.rfind(" (os error ") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
     }
 }
 
