@@ -1,2 +1,112 @@
-//! x
-fn main() {}
+//! `load HOST PORT`: see the library for what it does.
+
+use std::io::{self, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use load::{Options, Report, run};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use serde_json::json;
+
+/// Loads a server with messages, checks every answer, prints throughput and latency
+#[derive(Parser)]
+struct Arguments {
+    /// The server's name or address
+    host: String,
+
+    /// The server's port
+    port: u16,
+
+    /// How many connections send messages
+    #[arg(short, long, value_name = "C", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    connections: u32,
+
+    /// How many more are connected and say nothing
+    #[arg(long, value_name = "I", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=20_000))]
+    idle: u32,
+
+    /// The payload of a message, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    size: u32,
+
+    /// How long to send, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    duration: u64,
+
+    /// Messages per second, all connections together, whether or not the server keeps up
+    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+
+    /// How long the server may be silent when it owes an answer, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: u64,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match try_main(&arguments) {
+        Ok(report) => {
+            print(&report, arguments.json);
+            for error in report.errors.iter().take(5) {
+                eprintln!("error: {error}");
+            }
+            if report.errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn try_main(arguments: &Arguments) -> io::Result<Report> {
+    // A descriptor for each connection; the usual limit is 1024.
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let _ = setrlimit(Resource::RLIMIT_NOFILE, hard.min(1 << 16), hard);
+
+    let Arguments { host, port, .. } = arguments;
+    let addresses = (host.as_str(), *port)
+        .to_socket_addrs()
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot resolve {host}: {error}")))?;
+    // Of several addresses the one that somebody listens on.
+    let address = addresses.into_iter().find(|address| TcpStream::connect(address).is_ok());
+    let address =
+        address.ok_or_else(|| io::Error::other(format!("nobody listens on {host}:{port}")))?;
+    run(&Options {
+        address,
+        connections: arguments.connections as usize,
+        idle: arguments.idle as usize,
+        size: arguments.size as usize,
+        duration: Duration::from_secs(arguments.duration),
+        rate: arguments.rate.map(f64::from),
+        timeout: Duration::from_secs(arguments.timeout),
+    })
+}
+
+fn print(report: &Report, as_json: bool) {
+    let mut stdout = io::stdout();
+    if as_json {
+        let _ = writeln!(stdout, "{}", json!(report));
+        return;
+    }
+    let Report { messages, seconds, messages_per_second, megabytes_per_second, latency, errors } =
+        report;
+    let _ = writeln!(
+        stdout,
+        "{messages} messages in {seconds:.2} s: {messages_per_second:.0} messages/s, {megabytes_per_second:.2} MB/s\n\
+         latency p50 {:.0} µs, p90 {:.0} µs, p99 {:.0} µs, p99.9 {:.0} µs, max {:.0} µs\n\
+         {} errors",
+        latency.p50,
+        latency.p90,
+        latency.p99,
+        latency.p99_9,
+        latency.max,
+        errors.len()
+    );
+}
