@@ -57,8 +57,8 @@ impl Timers {
 impl Loop {
     /// Calls `on_timer` when `delay` is over, and then, if `repeat` is given, again and again at that interval.
     ///
-    /// Times count from the beginning of the loop's current turn, see [`Loop::now`]. A callback may come late, when
-    /// others before it took long, but never early. Lateness does not add up: each tick is due one interval after the
+    /// Times count from [`Loop::now`], which a callback that computes for a while leaves behind. A callback may come late,
+    /// when others before it took long, but never before its time. Lateness does not add up: each tick is due one interval after the
     /// last was *due*, and ticks that were missed altogether are left out. An interval of zero counts as 1 ms.
     pub fn timer_start(
         &mut self,

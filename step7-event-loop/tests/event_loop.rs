@@ -386,10 +386,12 @@ fn read_stop_and_read_start_inside_a_read() {
     let log = Log::default();
     let mut lp = Loop::new().unwrap();
     let own = log.clone();
+    let (paused, is_paused) = mpsc::channel();
     let mut client = with_one_stream(&mut lp, move |lp, stream| {
         lp.read_start(stream, move |lp, stream, bytes| {
             assert_eq!(bytes.unwrap(), b"one");
             lp.read_stop(stream).unwrap();
+            paused.send(()).unwrap();
             let own = own.clone();
             lp.timer_start(20 * MS, None, move |lp, _| {
                 own.add("paused");
@@ -406,15 +408,13 @@ fn read_stop_and_read_start_inside_a_read() {
     });
     client.write_all(b"one").unwrap();
     let second = thread::spawn(move || {
-        thread::sleep(5 * MS);
+        is_paused.recv().unwrap();
         client.write_all(b"two").unwrap();
         client
     });
     run(&mut lp);
     drop(second.join());
-    let log = log.take();
-    // Should both pieces have come as one, the first callback's assertion would have said so.
-    assert_eq!(log, ["paused", "two"]);
+    assert_eq!(log.take(), ["paused", "two"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
+use protocol::reference::reply_to;
 
 /// How long a server may take to do anything at all. Far more than it needs: a loaded machine must not fail a test.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -57,21 +58,6 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) -> Outcome {
         std::thread::sleep(Duration::from_millis(5));
     }
     Ok(())
-}
-
-/// What the protocol says is owed for these bytes, one byte at a time: too simple to be wrong.
-pub(crate) fn model(input: &[u8]) -> Vec<u8> {
-    let mut reply = Vec::new();
-    let mut in_message = false;
-    for &byte in input {
-        match (in_message, byte) {
-            (false, b'^') => in_message = true,
-            (false, _) => {}
-            (true, b'$') => in_message = false,
-            (true, byte) => reply.push(byte.wrapping_add(1)),
-        }
-    }
-    reply
 }
 
 /// One connection, for the cases and for what a stage tests besides.
@@ -126,7 +112,7 @@ impl Client {
     /// Something else comes, or nothing.
     pub fn echo(&mut self, message: &[u8]) -> Outcome {
         self.send(message)?;
-        self.expect(&model(message))
+        self.expect(&reply_to(message))
     }
 
     /// Receives exactly these bytes.

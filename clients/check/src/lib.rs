@@ -12,6 +12,7 @@ use libtest_mimic::{Arguments, Trial};
 
 mod cases;
 mod client;
+pub mod in_process;
 mod own;
 pub mod process;
 

@@ -5,45 +5,18 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::thread;
 
+use check::in_process::{self, right};
 use check::{Promise, Target, cases};
 use protocol::Session;
 
-/// A server on a thread of its own; it ends with the test's process.
 fn server(serve: impl Fn(TcpStream) + Send + Clone + 'static) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let serve = serve.clone();
-            thread::spawn(move || serve(stream));
-        }
-    });
-    address
+    in_process::server(serve).unwrap()
 }
 
-/// Greets and answers as `answer` says, given a session to do it with.
 fn answering(
-    greeting: &'static [u8],
     answer: impl Fn(&mut Session, &[u8]) -> Vec<u8> + Send + Clone + 'static,
 ) -> SocketAddr {
-    server(move |mut stream| {
-        let mut session = Session::new();
-        let mut buffer = vec![0; 64 * 1024];
-        if stream.write_all(greeting).is_err() {
-            return;
-        }
-        while let Ok(length @ 1..) = stream.read(&mut buffer) {
-            if stream.write_all(&answer(&mut session, &buffer[..length])).is_err() {
-                return;
-            }
-        }
-    })
-}
-
-fn right(session: &mut Session, input: &[u8]) -> Vec<u8> {
-    let mut reply = Vec::new();
-    session.receive(input, &mut reply);
-    reply
+    in_process::answering(answer).unwrap()
 }
 
 /// The names of the cases that fail, of those that can be run against a server that is there already.
@@ -57,7 +30,7 @@ fn caught(address: SocketAddr, names: &[&str]) {
 
 #[test]
 fn a_right_server_passes_every_case_that_needs_no_process() {
-    let address = answering(b"*", right);
+    let address = answering(right);
     let promises =
         [Promise::Protocol, Promise::Isolation, Promise::Concurrency, Promise::Backpressure];
     for case in cases().iter().filter(|case| promises.contains(&case.promise)) {
@@ -75,7 +48,7 @@ fn no_greeting_is_caught() {
 
 #[test]
 fn plus_two_is_caught() {
-    let address = answering(b"*", |session, input| {
+    let address = answering(|session, input| {
         right(session, input).iter().map(|byte| byte.wrapping_add(1)).collect()
     });
     caught(address, &["transcripts", "state", "all-bytes", "random", "16-MiB"]);
@@ -83,7 +56,7 @@ fn plus_two_is_caught() {
 
 #[test]
 fn saturating_instead_of_wrapping_is_caught() {
-    let address = answering(b"*", |session, input| {
+    let address = answering(|session, input| {
         let mut reply = right(session, input);
         reply.iter_mut().filter(|byte| **byte == 0).for_each(|byte| *byte = 255);
         reply
@@ -93,20 +66,20 @@ fn saturating_instead_of_wrapping_is_caught() {
 
 #[test]
 fn forgetting_the_state_between_reads_is_caught() {
-    let address = answering(b"*", |_, input| right(&mut Session::new(), input));
+    let address = answering(|_, input| right(&mut Session::new(), input));
     caught(address, &["state", "byte-by-byte", "long-message"]);
 }
 
 #[test]
 fn remembering_the_state_of_another_connection_is_caught() {
     let shared = std::sync::Arc::new(std::sync::Mutex::new(Session::new()));
-    let address = answering(b"*", move |_, input| right(&mut shared.lock().unwrap(), input));
+    let address = answering(move |_, input| right(&mut shared.lock().unwrap(), input));
     caught(address, &["open-message", "interleaved"]);
 }
 
 #[test]
 fn answering_the_delimiters_is_caught() {
-    let address = answering(b"*", |session, input| {
+    let address = answering(|session, input| {
         let mut reply = right(session, input);
         if input.contains(&b'$') {
             reply.push(b'%');
@@ -193,9 +166,8 @@ fn ending_with_one_peers_error_is_caught() {
 
 #[test]
 fn the_command_says_which_case_failed_and_exits_with_1() {
-    let address = answering(b"*", |session, input| {
-        right(session, input).iter().map(|byte| byte ^ 1).collect()
-    });
+    let address =
+        answering(|session, input| right(session, input).iter().map(|byte| byte ^ 1).collect());
     let port = address.port().to_string();
     let output = Command::new(env!("CARGO_BIN_EXE_check"))
         .args([

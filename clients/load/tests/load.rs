@@ -6,35 +6,16 @@ use std::process::{Command, Output};
 use std::thread;
 use std::time::Duration;
 
+use check::in_process;
 use load::{Options, run};
-use protocol::Session;
 
 fn server(serve: impl Fn(TcpStream) + Send + Clone + 'static) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let serve = serve.clone();
-            thread::spawn(move || serve(stream));
-        }
-    });
-    address
+    in_process::server(serve).unwrap()
 }
 
 /// Answers what `change` makes of the right answer.
 fn answering(change: impl Fn(Vec<u8>) -> Vec<u8> + Send + Clone + 'static) -> SocketAddr {
-    server(move |mut stream| {
-        let mut session = Session::new();
-        let mut buffer = vec![0; 64 * 1024];
-        let _ = stream.write_all(b"*");
-        while let Ok(length @ 1..) = stream.read(&mut buffer) {
-            let mut reply = Vec::new();
-            session.receive(&buffer[..length], &mut reply);
-            if stream.write_all(&change(reply)).is_err() {
-                return;
-            }
-        }
-    })
+    in_process::answering(move |session, input| change(in_process::right(session, input))).unwrap()
 }
 
 fn right() -> SocketAddr {

@@ -3,39 +3,19 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};
-use std::thread;
 use std::time::{Duration, Instant};
 
+use check::in_process;
 use protocol::Session;
 use simple_client::{Options, Report, run};
 
-/// A server that does `serve` to each connection, on a thread of its own. It ends with the test's process.
 fn server(serve: impl Fn(TcpStream) + Send + Clone + 'static) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let serve = serve.clone();
-            thread::spawn(move || serve(stream));
-        }
-    });
-    address
+    in_process::server(serve).unwrap()
 }
 
 /// Greets, then answers with what `change` makes of the right answer.
 fn answering(change: impl Fn(Vec<u8>) -> Vec<u8> + Send + Clone + 'static) -> SocketAddr {
-    server(move |mut stream| {
-        stream.write_all(b"*").unwrap();
-        let mut session = Session::new();
-        let mut buffer = [0; 1024];
-        while let Ok(length @ 1..) = stream.read(&mut buffer) {
-            let mut reply = Vec::new();
-            session.receive(&buffer[..length], &mut reply);
-            if stream.write_all(&change(reply)).is_err() {
-                break;
-            }
-        }
-    })
+    in_process::answering(move |session, input| change(in_process::right(session, input))).unwrap()
 }
 
 fn right() -> SocketAddr {

@@ -13,6 +13,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod reference;
+
 use memchr::memchr;
 
 /// What a server sends on connect, before it answers anything.

@@ -1,23 +1,9 @@
-//! The session against ten lines that are too simple to be wrong, over random bytes and random splits.
+//! The session against the protocol's definition, over random bytes and random splits.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use protocol::Session;
-
-/// The reference: one byte at a time, straight from the protocol's definition.
-fn model(input: &[u8]) -> Vec<u8> {
-    let mut reply = Vec::new();
-    let mut in_message = false;
-    for &byte in input {
-        match (in_message, byte) {
-            (false, b'^') => in_message = true,
-            (false, _) => {}
-            (true, b'$') => in_message = false,
-            (true, byte) => reply.push(byte.wrapping_add(1)),
-        }
-    }
-    reply
-}
+use protocol::reference::reply_to;
 
 /// What a session answers when `input` arrives in pieces of the given lengths, again and again, until it is used up.
 fn session(mut input: &[u8], lengths: &[usize]) -> Vec<u8> {
@@ -66,19 +52,19 @@ fn every_byte_value_comes_back_plus_one() {
 
 proptest! {
     #[test]
-    fn any_split_gives_what_the_model_gives(input in input(), lengths in vec(1_usize..5_000, 1..8)) {
-        prop_assert_eq!(session(&input, &lengths), model(&input));
+    fn any_split_gives_what_the_definition_says(input in input(), lengths in vec(1_usize..5_000, 1..8)) {
+        prop_assert_eq!(session(&input, &lengths), reply_to(&input));
     }
 
     #[test]
-    fn byte_by_byte_gives_what_the_model_gives(input in input()) {
-        prop_assert_eq!(session(&input, &[1]), model(&input));
+    fn byte_by_byte_gives_what_the_definition_says(input in input()) {
+        prop_assert_eq!(session(&input, &[1]), reply_to(&input));
     }
 
     #[test]
     fn a_reply_is_appended_to_what_is_there(input in input(), before in vec(any::<u8>(), 0..20)) {
         let mut reply = before.clone();
         Session::new().receive(&input, &mut reply);
-        prop_assert_eq!(reply, [before, model(&input)].concat());
+        prop_assert_eq!(reply, [before, reply_to(&input)].concat());
     }
 }

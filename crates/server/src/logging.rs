@@ -1,7 +1,8 @@
 //! The log on stderr, and `--trace`: every span as a pair of Chrome trace events.
 //!
 //! The trace is the [Trace Event Format]'s array of events, one per line: `B` when a span is entered, `E` when it is
-//! left. The closing bracket may be missing there, so a process that is killed leaves a readable file. Timestamps are
+//! left. The closing bracket may be missing there, so a trace need not be brought to an end; of a process that is
+//! killed the last few kilobytes are missing too. Timestamps are
 //! microseconds of CLOCK_MONOTONIC: traces of several processes of one machine share a time line.
 //!
 //! [Trace Event Format]: https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU

@@ -1,6 +1,8 @@
 //! Nobody waits for anybody else.
 
-use crate::client::{Client, Outcome, model};
+use protocol::reference::reply_to;
+
+use crate::client::{Client, Outcome};
 use crate::{Case, Promise, Target};
 
 use super::isolation::send_without_reading;
@@ -67,7 +69,7 @@ fn interleaved(target: &Target) -> Outcome {
         }
     }
     for (client, text) in &mut peers {
-        client.expect(&model(text))?;
+        client.expect(&reply_to(text))?;
         client.half_close()?;
         client.expect_end(false)?;
     }

@@ -6,9 +6,10 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use protocol::reference::reply_to;
 
 use super::isolation::send_without_reading;
-use crate::client::{Client, Outcome, ensure, model};
+use crate::client::{Client, Outcome, ensure};
 use crate::process::{Finished, Server};
 use crate::{Case, Promise, Target};
 
@@ -87,7 +88,7 @@ fn owed(target: &Target) -> Outcome {
     let server = target.start(&[])?;
     let mut client = Client::greeted(server.address())?;
     client.send(b"^hello$")?;
-    client.expect(&model(b"^hello$"))?;
+    client.expect(&reply_to(b"^hello$"))?;
     let sent = send_without_reading(&mut client, 64 * 1024 * 1024)?;
     let buffered = unread_bytes(&client)?;
     server.signal(Signal::SIGTERM)?;

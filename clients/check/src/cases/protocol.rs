@@ -3,7 +3,9 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::client::{Client, Failure, Outcome, model};
+use protocol::reference::reply_to;
+
+use crate::client::{Client, Failure, Outcome};
 use crate::{Case, Promise, Target};
 
 pub(super) const CASES: &[Case] = &[
@@ -12,7 +14,7 @@ pub(super) const CASES: &[Case] = &[
     case("state", "a message stays open from one read to the next", state),
     case("byte-by-byte", "bytes may arrive one at a time", byte_by_byte),
     case("all-bytes", "each of the 256 byte values, in a message and out of one", all_bytes),
-    case("random", "random bytes in random pieces are answered as the model answers them", random),
+    case("random", "random bytes in random pieces are answered as the definition says", random),
     case("long-message", "a message of 300,000 bytes, which takes many reads", long_message),
     case("16-MiB", "a message of 16 MiB, sent and received at the same time", sixteen_mebibytes),
     case("pipelined", "20,000 small messages, sent without waiting for answers", pipelined),
@@ -70,7 +72,7 @@ fn byte_by_byte(target: &Target) -> Outcome {
     let mut answered = 0;
     for sent in 1..=message.len() {
         client.send(&message[sent - 1..sent])?;
-        let owed = model(&message[..sent]);
+        let owed = reply_to(&message[..sent]);
         if answered == owed.len() {
             // No answer says that the byte has arrived, so give it time to: the next one shall not come with it.
             thread::sleep(Duration::from_millis(2));
@@ -132,7 +134,7 @@ fn random(target: &Target) -> Outcome {
             rest = &rest[length..];
         }
         client.half_close()?;
-        let outcome = client.expect(&model(&input)).and_then(|()| client.expect_end(false));
+        let outcome = client.expect(&reply_to(&input)).and_then(|()| client.expect_end(false));
         outcome.map_err(|Failure(text)| Failure(format!("seed {seed}: {text}")))?;
     }
     Ok(())
@@ -153,7 +155,7 @@ fn both_ways(target: &Target, length: usize) -> Outcome {
     let mut message = vec![b'^'];
     message.extend((0..length).map(|index| b'a' + (index % 23) as u8));
     message.push(b'$');
-    let expected = model(&message);
+    let expected = reply_to(&message);
     let mut sender = Client { stream: client.stream.try_clone()? };
     let sender = thread::spawn(move || {
         sender.send(&message)?;
@@ -169,7 +171,7 @@ fn pipelined(target: &Target) -> Outcome {
     let mut client = Client::greeted(server.address)?;
     let messages: Vec<u8> =
         (0..20_000).flat_map(|number| format!("^{number}$").into_bytes()).collect();
-    let expected = model(&messages);
+    let expected = reply_to(&messages);
     let mut sender = Client { stream: client.stream.try_clone()? };
     let sender = thread::spawn(move || sender.send(&messages));
     client.expect(&expected)?;
@@ -184,7 +186,7 @@ fn half_close(target: &Target) -> Outcome {
     client.send(&message)?;
     client.half_close()?;
     client.expect_greeting()?;
-    client.expect(&model(&message))?;
+    client.expect(&reply_to(&message))?;
     client.expect_end(false)
 }
 

@@ -5,6 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use protocol::Session;
+use protocol::reference::reply_to;
 
 // The first byte is the length of the pieces, the rest is what arrives in them.
 fuzz_target!(|data: &[u8]| {
@@ -16,17 +17,7 @@ fuzz_target!(|data: &[u8]| {
         session.receive(piece, &mut reply);
     }
 
-    let mut expected = Vec::new();
-    let mut in_message = false;
-    for &byte in input {
-        match (in_message, byte) {
-            (false, b'^') => in_message = true,
-            (false, _) => {}
-            (true, b'$') => in_message = false,
-            (true, byte) => expected.push(byte.wrapping_add(1)),
-        }
-    }
-    assert_eq!(reply, expected);
+    assert_eq!(reply, reply_to(input));
 
     let mut whole = Vec::new();
     let mut session_of_one_piece = Session::new();
