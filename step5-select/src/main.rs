@@ -40,6 +40,9 @@ const LISTENER: u64 = 0;
 
 fn serve(mut listener: Listener) -> io::Result<()> {
     listener.set_nonblocking()?;
+    if !fits_in_a_set(&listener) {
+        return Err(io::Error::other("1024 descriptors were open before the listener's"));
+    }
     let mut buffers = Buffers::new();
     let mut peers = HashMap::new();
     let mut last_token = LISTENER;
@@ -48,12 +51,12 @@ fn serve(mut listener: Listener) -> io::Result<()> {
             if token == LISTENER {
                 while let Some(stream) = listener.accept()? {
                     let peer = on_peer_connected(stream);
+                    last_token += 1;
                     if !fits_in_a_set(&peer.stream) {
                         drop(peer);
                         listener.refused(io::Error::other("no descriptor below 1024 is free"));
                         continue;
                     }
-                    last_token += 1;
                     peers.insert(last_token, peer);
                 }
             } else if let Some(peer) = peers.get_mut(&token) {

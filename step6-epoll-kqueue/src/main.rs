@@ -54,16 +54,15 @@ fn serve(mut listener: Listener, trigger: Trigger) -> io::Result<()> {
             if token == LISTENER {
                 while let Some(stream) = listener.accept()? {
                     let peer = on_peer_connected(stream);
+                    last_token += 1;
                     // Edge-triggered, what a peer waits for is never changed again: news of both kinds is welcome.
                     let interest =
                         if trigger == Trigger::Edge { Interest::BOTH } else { peer.interest() };
-                    if let Err(error) = poller.add(&peer.stream, last_token + 1, interest, trigger)
-                    {
+                    if let Err(error) = poller.add(&peer.stream, last_token, interest, trigger) {
                         drop(peer);
                         listener.refused(error);
                         continue;
                     }
-                    last_token += 1;
                     peers.insert(last_token, peer);
                 }
             } else if let Some(peer) = peers.get_mut(&token) {
