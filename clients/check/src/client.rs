@@ -4,13 +4,25 @@
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use protocol::reference::reply_to;
 
-/// How long a server may take to do anything at all. Far more than it needs: a loaded machine must not fail a test.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a server may take to do anything at all, in milliseconds. Far more than it needs: a loaded machine must not
+/// fail a test.
+static PATIENCE: AtomicU64 = AtomicU64::new(20_000);
+
+pub(crate) fn patience() -> Duration {
+    Duration::from_millis(PATIENCE.load(Ordering::Relaxed))
+}
+
+/// Sets how long a server may take to do anything at all, instead of 20 s, from now on and everywhere in this process.
+pub fn set_patience(patience: Duration) {
+    let milliseconds = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+    PATIENCE.store(milliseconds.max(1), Ordering::Relaxed);
+}
 
 /// Why a case failed.
 #[derive(Debug)]
@@ -52,9 +64,9 @@ pub fn ensure(condition: bool, text: impl FnOnce() -> String) -> Outcome {
 /// # Errors
 /// It does not within 20 s.
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) -> Outcome {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience();
     while !condition() {
-        ensure(Instant::now() < deadline, || format!("{what}: not within {PATIENCE:?}"))?;
+        ensure(Instant::now() < deadline, || format!("{what}: not within {:?}", patience()))?;
         std::thread::sleep(Duration::from_millis(5));
     }
     Ok(())
@@ -72,10 +84,10 @@ impl Client {
     /// # Errors
     /// Nobody accepts.
     pub fn connect(address: SocketAddr) -> Result<Self, Failure> {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)
+        let stream = TcpStream::connect_timeout(&address, patience())
             .map_err(|error| Failure(format!("cannot connect to {address}: {error}")))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(patience()))?;
+        stream.set_write_timeout(Some(patience()))?;
         stream.set_nodelay(true)?;
         Ok(Client { stream })
     }
@@ -127,7 +139,9 @@ impl Client {
             let length = match self.stream.read(&mut buffer[..room]) {
                 Ok(0) => Err("the server closed the connection".to_owned()),
                 Ok(length) => Ok(length),
-                Err(error) if is_timeout(&error) => Err(format!("nothing came for {PATIENCE:?}")),
+                Err(error) if is_timeout(&error) => {
+                    Err(format!("nothing came for {:?}", patience()))
+                }
                 Err(error) => Err(format!("receiving: {error}")),
             }
             .map_err(|text| {
@@ -159,7 +173,7 @@ impl Client {
             Ok(length) => Err(Failure(format!("{length} bytes more than are owed"))),
             Err(error) if reset && error.kind() == ErrorKind::ConnectionReset => Ok(()),
             Err(error) if is_timeout(&error) => {
-                Err(Failure(format!("the connection is still open after {PATIENCE:?}")))
+                Err(Failure(format!("the connection is still open after {:?}", patience())))
             }
             Err(error) => Err(Failure(format!("expected the end: {error}"))),
         }

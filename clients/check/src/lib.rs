@@ -5,8 +5,9 @@
 //! (`check --cmd 'STAGE {port}'`). A stage's own tests call [`harness`] with what that stage promises.
 
 use std::ffi::OsString;
+use std::io;
 use std::net::SocketAddr;
-use std::process::ExitCode;
+use std::process::{ExitCode, Output};
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -17,7 +18,7 @@ mod own;
 pub mod process;
 
 pub use cases::cases;
-pub use client::{Client, Failure, Outcome, ensure, wait_until};
+pub use client::{Client, Failure, Outcome, ensure, set_patience, wait_until};
 pub use own::{idle_costs_nothing, raise_descriptor_limit};
 use process::Server;
 
@@ -98,6 +99,8 @@ pub enum Target {
     /// A program to be started for each case, with these arguments; `{port}` in one of them stands for the port. The
     /// program must print `Listening on ADDRESS` first, and take port 0 for a free one.
     Command(OsString, Vec<OsString>),
+    /// The same for a program that prints no such line: it is given a port that was free a moment before.
+    Unannounced(OsString, Vec<OsString>),
 }
 
 impl Target {
@@ -108,11 +111,24 @@ impl Target {
         Target::Command(program.into(), arguments)
     }
 
+    /// This command, as [`Target::Command`] or [`Target::Unannounced`]: it is started once to see which it is.
+    ///
+    /// # Errors
+    /// It does not listen, or it is a script that stays between us and the server.
+    pub fn command(program: OsString, arguments: Vec<OsString>) -> io::Result<Self> {
+        let address = process::free_address()?;
+        let port = address.port().to_string();
+        Ok(match Server::announces(&program, with_port(&arguments, &port), address)? {
+            true => Target::Command(program, arguments),
+            false => Target::Unannounced(program, arguments),
+        })
+    }
+
     /// The server to talk to: the one that is there, or a new one.
     fn server(&self) -> Result<Subject, Failure> {
         match self {
             Target::Running(address) => Ok(Subject { address: *address, process: None }),
-            Target::Command(..) => {
+            _ => {
                 let process = self.start(&[])?;
                 Ok(Subject { address: process.address(), process: Some(process) })
             }
@@ -121,22 +137,71 @@ impl Target {
 
     /// A new server, with further arguments.
     fn start(&self, further: &[&str]) -> Result<Server, Failure> {
-        let (program, arguments) = self.command("0", further)?;
-        Ok(Server::start(program, arguments)?)
+        self.start_with(None, further)
+    }
+
+    /// A new server, with a limit of open files and further arguments.
+    fn start_with(&self, descriptors: Option<u64>, further: &[&str]) -> Result<Server, Failure> {
+        if !matches!(self, Target::Unannounced(..)) {
+            let (program, arguments) = self.with_port("0", further)?;
+            return Ok(match descriptors {
+                Some(number) => Server::start_with_descriptors(number, program, arguments),
+                None => Server::start(program, arguments),
+            }?);
+        }
+        // Somebody else may take the port meanwhile: then another one.
+        let mut attempts = 3;
+        loop {
+            attempts -= 1;
+            let address = process::free_address()?;
+            let (program, arguments) = self.with_port(&address.port().to_string(), further)?;
+            match Server::start_unannounced(descriptors, program, arguments, address) {
+                Err(_) if attempts > 0 => {}
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    /// A new server on the port of an earlier one.
+    fn start_on(&self, address: SocketAddr) -> Result<Server, Failure> {
+        let (program, arguments) = self.with_port(&address.port().to_string(), &[])?;
+        Ok(match self {
+            Target::Unannounced(..) => {
+                Server::start_unannounced(None, program, arguments, address)?
+            }
+            _ => Server::start(program, arguments)?,
+        })
+    }
+
+    /// Runs the command where it must fail, and so end by itself.
+    fn run(&self, port: &str, further: &[&str]) -> Result<Output, Failure> {
+        let (program, arguments) = self.with_port(port, further)?;
+        Ok(process::run(program, arguments, client::patience())?)
     }
 
     /// The command with the port put in.
-    fn command(&self, port: &str, further: &[&str]) -> Result<(OsString, Vec<OsString>), Failure> {
-        let Target::Command(program, arguments) = self else {
-            return Err(Failure("this case has to start the server itself".to_owned()));
-        };
-        let with_port = |argument: &OsString| match argument.to_str() {
-            Some(text) => text.replace("{port}", port).into(),
-            None => argument.clone(),
-        };
-        let arguments = arguments.iter().map(with_port);
-        Ok((program.clone(), arguments.chain(further.iter().map(OsString::from)).collect()))
+    fn with_port(
+        &self,
+        port: &str,
+        further: &[&str],
+    ) -> Result<(OsString, Vec<OsString>), Failure> {
+        match self {
+            Target::Running(_) => {
+                Err(Failure("this case has to start the server itself".to_owned()))
+            }
+            Target::Command(program, arguments) | Target::Unannounced(program, arguments) => {
+                let further = further.iter().map(OsString::from);
+                Ok((program.clone(), with_port(arguments, port).chain(further).collect()))
+            }
+        }
     }
+}
+
+fn with_port(arguments: &[OsString], port: &str) -> impl Iterator<Item = OsString> {
+    arguments.iter().map(move |argument| match argument.to_str() {
+        Some(text) => text.replace("{port}", port).into(),
+        None => argument.clone(),
+    })
 }
 
 /// The server that a case talks to.

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::ToSocketAddrs;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use check::{Case, Target, cases};
 use clap::Parser;
@@ -22,7 +22,8 @@ struct Arguments {
 
     /// Start this command for each case instead; {port} in it stands for the port
     ///
-    /// The command must print `Listening on ADDRESS` as its first line and take port 0 for a free one.
+    /// A command that prints `Listening on ADDRESS` as its first line is given port 0, which stands for a free one; any
+    /// other a port that was free a moment before. It is not run by a shell, and a script must `exec` the server.
     #[arg(long = "cmd", value_name = "COMMAND", conflicts_with = "host")]
     command: Option<String>,
 
@@ -33,6 +34,10 @@ struct Arguments {
     /// Run only the cases whose name contains NAME (repeatable)
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
+
+    /// How long the server may take for anything, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
 
     /// Print one JSON object for each case
     #[arg(long)]
@@ -68,6 +73,7 @@ fn try_main(arguments: &Arguments) -> io::Result<bool> {
         }
         return Ok(true);
     }
+    check::set_patience(Duration::from_secs(arguments.timeout));
     let target = target(arguments)?;
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for case in selected {
@@ -106,7 +112,7 @@ fn target(arguments: &Arguments) -> io::Result<Target> {
     if let Some(command) = &arguments.command {
         let mut words = command.split_whitespace().map(OsString::from);
         let program = words.next().ok_or_else(|| io::Error::other("the command is empty"))?;
-        return Ok(Target::Command(program, words.collect()));
+        return Target::command(program, words.collect());
     }
     let (Some(host), Some(port)) = (&arguments.host, arguments.port) else {
         return Err(io::Error::other("no server to check"));

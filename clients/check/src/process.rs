@@ -1,12 +1,12 @@
 //! A server's process: started on a port of its own, watched, stopped, and its bill read.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read};
-use std::net::SocketAddr;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{self, Signal};
@@ -18,14 +18,18 @@ const START: Duration = Duration::from_secs(10);
 /// How long it may take to leave after SIGTERM. It is promised about one second; a loaded machine may need more.
 const STOP: Duration = Duration::from_secs(10);
 
+/// How long the pipes of a process that has ended may stay open.
+const CLOSE: Duration = Duration::from_secs(2);
+
 /// A server under test. Dropped, it is killed.
 #[derive(Debug)]
 pub struct Server {
     pid: Pid,
     address: SocketAddr,
-    reaped: bool,
-    stdout: Option<JoinHandle<String>>,
-    stderr: Option<JoinHandle<String>>,
+    ended: Option<(ExitStatus, Usage)>,
+    first_line: mpsc::Receiver<String>,
+    stdout: mpsc::Receiver<String>,
+    stderr: mpsc::Receiver<String>,
 }
 
 /// A server that has ended.
@@ -65,9 +69,7 @@ impl Server {
         program: impl AsRef<OsStr>,
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
     ) -> io::Result<Self> {
-        let mut command = Command::new(program);
-        command.args(arguments);
-        Self::spawn(command)
+        Self::spawn(command(None, program, arguments))?.announced()
     }
 
     /// The same with at most `descriptors` open files.
@@ -79,61 +81,116 @@ impl Server {
         program: impl AsRef<OsStr>,
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
     ) -> io::Result<Self> {
-        // The shell sets the limit on itself and then becomes the server.
-        let mut command = Command::new("sh");
-        command.args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")]);
-        command.arg(program).args(arguments);
-        Self::spawn(command)
+        Self::spawn(command(Some(descriptors), program, arguments))?.announced()
     }
 
-    fn spawn(mut command: Command) -> io::Result<Self> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let name = command.get_program().to_owned();
-        let mut child = command.spawn().map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot start {}: {error}", display(&name)))
-        })?;
-        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
-            return Err(io::Error::other("the pipes are gone"));
+    /// Starts a server that does not say where it listens, and waits until somebody accepts at `address`.
+    pub(crate) fn start_unannounced(
+        descriptors: Option<u64>,
+        program: impl AsRef<OsStr>,
+        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+        address: SocketAddr,
+    ) -> io::Result<Self> {
+        let mut server = Self::spawn(command(descriptors, program, arguments))?;
+        server.address = address;
+        let deadline = Instant::now() + START;
+        while TcpStream::connect(address).is_err() {
+            if Instant::now() >= deadline || server.reap()?.is_some() {
+                return Err(server.failed_to_start(&format!("does not listen on {address}")));
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(server)
+    }
+
+    /// Whether this command says where it listens. It is started and stopped once to find out.
+    ///
+    /// # Errors
+    /// It cannot be started; or it is a script that starts the server and stays: a signal to it does not reach the server.
+    pub(crate) fn announces(
+        program: impl AsRef<OsStr>,
+        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+        address: SocketAddr,
+    ) -> io::Result<bool> {
+        // In a process group of its own, so that whatever it has started can be ended with it.
+        let mut command = command(None, program, arguments);
+        command.process_group(0);
+        let mut server = Self::spawn(command)?;
+        let group = server.pid.as_raw();
+        let deadline = Instant::now() + START;
+        let announces = loop {
+            match server.first_line.recv_timeout(Duration::from_millis(10)) {
+                Ok(line) if address_in(&line).is_some() => break true,
+                // Something else: a server with words of its own.
+                Ok(_) | Err(_) if TcpStream::connect(address).is_ok() => {
+                    // It listens; the line should have come by now, but the machine may be loaded.
+                    let line = server.first_line.recv_timeout(Duration::from_secs(1));
+                    break line.is_ok_and(|line| address_in(&line).is_some());
+                }
+                _ if Instant::now() >= deadline || server.reap()?.is_some() => {
+                    let error = server.failed_to_start(&format!("does not listen on {address}"));
+                    let _ = signal::killpg(Pid::from_raw(group), Signal::SIGKILL);
+                    return Err(error);
+                }
+                // Not yet. And if it has closed its output, nothing else pauses us.
+                _ => thread::sleep(Duration::from_millis(5)),
+            }
         };
-        // Read to the end by threads, so that the server never waits for somebody to read what it prints.
+        server.signal(Signal::SIGKILL)?;
+        let ended = server.wait(STOP);
+        let _ = signal::killpg(Pid::from_raw(group), Signal::SIGKILL);
+        ended.map(|_| announces)
+    }
+
+    fn spawn(command: Command) -> io::Result<Self> {
+        let (child, stdout, stderr) = piped(command)?;
         let (sender, first_line) = mpsc::channel();
-        let stdout = thread::spawn(move || {
-            let mut stdout = BufReader::new(stdout);
+        let mut stdout = BufReader::new(stdout);
+        let stdout = drain(move || {
             let mut line = String::new();
             let _ = stdout.read_line(&mut line);
             let _ = sender.send(line);
             read_all(stdout)
         });
-        let stderr = thread::spawn(move || read_all(stderr));
+        let stderr = drain(move || read_all(stderr));
 
         let pid = Pid::from_raw(child.id() as i32);
         // wait4 reaps it, not std, which would throw away what it used. Dropping a Child does not touch its process.
         drop::<Child>(child);
-        let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut server = Server {
-            pid,
-            address: unspecified,
-            reaped: false,
-            stdout: Some(stdout),
-            stderr: Some(stderr),
-        };
-        let line = first_line.recv_timeout(START).unwrap_or_default();
-        match line.trim_end().strip_prefix("Listening on ").and_then(|text| text.parse().ok()) {
+        let address = SocketAddr::from(([0, 0, 0, 0], 0));
+        Ok(Server { pid, address, ended: None, first_line, stdout, stderr })
+    }
+
+    /// Waits for the line that says where it listens.
+    fn announced(mut self) -> io::Result<Self> {
+        let line = self.first_line.recv_timeout(START).unwrap_or_default();
+        match address_in(&line) {
             Some(address) => {
-                server.address = address;
-                Ok(server)
+                self.address = address;
+                Ok(self)
             }
-            None => {
-                let _ = signal::kill(pid, Signal::SIGKILL);
-                let finished = server.wait(STOP)?;
-                Err(io::Error::other(format!(
-                    "{} did not say where it listens: {}{}",
-                    display(&name),
-                    line,
-                    finished.stderr.trim_end()
-                )))
-            }
+            None => Err(self.failed_to_start(&format!("did not say where it listens: {line}"))),
         }
+    }
+
+    /// Ends it; `text` and what it had to say on stderr.
+    fn failed_to_start(self, text: &str) -> io::Error {
+        let _ = self.signal(Signal::SIGKILL);
+        match self.wait(STOP) {
+            Ok(finished) => {
+                let stderr = finished.stderr.trim_end();
+                io::Error::other(format!("the server {} {stderr}", text.trim_end()))
+            }
+            Err(error) => error,
+        }
+    }
+
+    /// How it ended and what it used, if it has.
+    fn reap(&mut self) -> io::Result<Option<(ExitStatus, Usage)>> {
+        if self.ended.is_none() {
+            self.ended = wait4(self.pid, libc::WNOHANG)?;
+        }
+        Ok(self.ended)
     }
 
     /// Where it listens.
@@ -151,6 +208,9 @@ impl Server {
     /// # Errors
     /// What kill(2) reports.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        if self.ended.is_some() {
+            return Err(io::Error::from(nix::Error::ESRCH)); // its id may be somebody else's by now
+        }
         Ok(signal::kill(self.pid, signal)?)
     }
 
@@ -174,8 +234,8 @@ impl Server {
             // A process's ru_maxrss on Linux also covers the image it was exec'ed from, that is, us. The high-water mark
             // in /proc is its own; it is gone when the process is, so it is read until then.
             peak = self.status_kibibytes("VmHWM:").or(peak);
-            if let Some(reaped) = wait4(self.pid, libc::WNOHANG)? {
-                break reaped;
+            if let Some(ended) = self.reap()? {
+                break ended;
             }
             if Instant::now() >= deadline {
                 return Err(io::Error::new(
@@ -185,12 +245,8 @@ impl Server {
             }
             thread::sleep(Duration::from_millis(2));
         };
-        self.reaped = true;
         usage.peak_memory = peak.unwrap_or(usage.peak_memory);
-        let text = |thread: Option<JoinHandle<String>>| {
-            thread.and_then(|thread| thread.join().ok()).unwrap_or_default()
-        };
-        let (stdout, stderr) = (text(self.stdout.take()), text(self.stderr.take()));
+        let (stdout, stderr) = (text(&self.stdout)?, text(&self.stderr)?);
         Ok(Finished { status, stdout, stderr, usage })
     }
 
@@ -238,21 +294,105 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if !self.reaped {
+        if self.ended.is_none() {
             let _ = signal::kill(self.pid, Signal::SIGKILL);
             let _ = wait4(self.pid, 0);
         }
     }
 }
 
-fn display(name: &OsString) -> impl std::fmt::Display + '_ {
+/// Runs a command that is expected to end by itself.
+///
+/// # Errors
+/// It cannot be started, or it does not end within `limit`; it has been killed then.
+pub(crate) fn run(
+    program: impl AsRef<OsStr>,
+    arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    limit: Duration,
+) -> io::Result<Output> {
+    let (mut child, stdout, stderr) = piped(command(None, program, arguments))?;
+    let (stdout, stderr) = (drain(move || read_all(stdout)), drain(move || read_all(stderr)));
+    let deadline = Instant::now() + limit;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if Instant::now() >= deadline {
+            child.kill()?;
+            child.wait()?;
+            let text = format!("the command was to fail, and still runs after {limit:?}");
+            return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+        }
+        thread::sleep(Duration::from_millis(2));
+    };
+    Ok(Output { status, stdout: text(&stdout)?.into_bytes(), stderr: text(&stderr)?.into_bytes() })
+}
+
+/// An address on loopback where nobody listens now: somebody may a moment later.
+pub(crate) fn free_address() -> io::Result<SocketAddr> {
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
+}
+
+fn command(
+    descriptors: Option<u64>,
+    program: impl AsRef<OsStr>,
+    arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+) -> Command {
+    let mut command = match descriptors {
+        None => Command::new(program),
+        Some(descriptors) => {
+            // The shell sets the limit on itself and then becomes the server.
+            let mut command = Command::new("sh");
+            command.args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")]);
+            command.arg(program);
+            command
+        }
+    };
+    command.args(arguments);
+    command
+}
+
+fn piped(mut command: Command) -> io::Result<(Child, ChildStdout, ChildStderr)> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| {
+        let name = display(command.get_program());
+        io::Error::new(error.kind(), format!("cannot start {name}: {error}"))
+    })?;
+    match (child.stdout.take(), child.stderr.take()) {
+        (Some(stdout), Some(stderr)) => Ok((child, stdout, stderr)),
+        _ => Err(io::Error::other("the pipes are gone")),
+    }
+}
+
+/// The address in a server's first line.
+fn address_in(line: &str) -> Option<SocketAddr> {
+    line.trim_end().strip_prefix("Listening on ")?.parse().ok()
+}
+
+fn display(name: &OsStr) -> impl std::fmt::Display + '_ {
     std::path::Path::new(name).display()
+}
+
+/// Reads a pipe to its end on a thread, so that the server never waits for somebody to read what it prints.
+fn drain(read: impl FnOnce() -> String + Send + 'static) -> mpsc::Receiver<String> {
+    let (sender, text) = mpsc::channel();
+    thread::spawn(move || sender.send(read()));
+    text
 }
 
 fn read_all(mut pipe: impl Read) -> String {
     let mut bytes = Vec::new();
     let _ = pipe.read_to_end(&mut bytes);
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// What a process that has ended has written. A pipe is at its end when *all* who can write to it have closed it.
+fn text(pipe: &mpsc::Receiver<String>) -> io::Result<String> {
+    pipe.recv_timeout(CLOSE).map_err(|_| {
+        io::Error::other(
+            "the command has ended and left a process behind that holds its output: a script must `exec` the server",
+        )
+    })
 }
 
 /// wait4(2): reaps the process and says what it has used; none if it still runs and `options` say not to wait.

@@ -1,7 +1,7 @@
 //! The command line that all stages share.
 
 use std::net::{Ipv6Addr, TcpListener};
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 use crate::client::{Client, Failure, Outcome, ensure};
 use crate::{Case, Promise, Target};
@@ -26,12 +26,6 @@ const fn case(name: &'static str, about: &'static str, run: fn(&Target) -> Outco
     Case { name, promise: Promise::Arguments, about, needs_process: true, run }
 }
 
-/// Runs a command that is expected to end by itself.
-fn run(target: &Target, port: &str, further: &[&str]) -> Result<Output, Failure> {
-    let (program, arguments) = target.command(port, further)?;
-    Ok(Command::new(program).args(arguments).stdin(Stdio::null()).output()?)
-}
-
 fn expect_usage_error(output: &Output) -> Outcome {
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure(output.status.code() == Some(2), || {
@@ -52,25 +46,25 @@ fn expect_one_line(output: &Output, beginning: &str) -> Outcome {
 }
 
 fn unknown_option(target: &Target) -> Outcome {
-    expect_usage_error(&run(target, "0", &["--no-such-option"])?)
+    expect_usage_error(&target.run("0", &["--no-such-option"])?)
 }
 
 fn port_out_of_range(target: &Target) -> Outcome {
     for port in ["65536", "-1", "abc"] {
-        expect_usage_error(&run(target, port, &[])?)
+        expect_usage_error(&target.run(port, &[])?)
             .map_err(|Failure(text)| Failure(format!("port {port}: {text}")))?;
     }
     Ok(())
 }
 
 fn unresolvable_host(target: &Target) -> Outcome {
-    let output = run(target, "0", &["--host", "no.such.host.invalid"])?;
+    let output = target.run("0", &["--host", "no.such.host.invalid"])?;
     expect_one_line(&output, "error: cannot resolve no.such.host.invalid: ")
 }
 
 fn foreign_address(target: &Target) -> Outcome {
     // TEST-NET-1 (RFC 5737): nobody's address.
-    let output = run(target, "0", &["--host", "192.0.2.1"])?;
+    let output = target.run("0", &["--host", "192.0.2.1"])?;
     expect_one_line(&output, "error: cannot listen on 192.0.2.1:0: ")
 }
 
@@ -80,11 +74,11 @@ fn privileged_port(target: &Target) -> Outcome {
         eprintln!("privileged-port: skipped, this user may listen on any port");
         return Ok(());
     }
-    expect_one_line(&run(target, "1", &[])?, "error: cannot listen on 127.0.0.1:1: ")
+    expect_one_line(&target.run("1", &[])?, "error: cannot listen on 127.0.0.1:1: ")
 }
 
 fn help(target: &Target) -> Outcome {
-    let output = run(target, "0", &["--help"])?;
+    let output = target.run("0", &["--help"])?;
     let stdout = String::from_utf8_lossy(&output.stdout);
     ensure(output.status.success() && stdout.contains("--backlog"), || {
         format!("{}: {stdout}", output.status)
@@ -106,7 +100,7 @@ fn once(target: &Target) -> Outcome {
     let mut client = Client::greeted(server.address())?;
     client.echo(b"^hello$")?;
     drop(client);
-    let finished = server.wait(crate::client::PATIENCE)?;
+    let finished = server.wait(crate::client::patience())?;
     ensure(finished.status.success(), || format!("it ended with {}", finished.status))
 }
 

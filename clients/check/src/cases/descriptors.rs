@@ -1,10 +1,10 @@
 //! Out of descriptors.
 
+use std::io::{ErrorKind, Read};
 use std::thread;
 use std::time::Duration;
 
-use crate::client::{Client, Failure, Outcome, ensure, wait_until};
-use crate::process::Server;
+use crate::client::{Client, Failure, Outcome, ensure, is_timeout, wait_until};
 use crate::{Case, Promise, Target};
 
 pub(super) const CASES: &[Case] = &[Case {
@@ -17,15 +17,25 @@ pub(super) const CASES: &[Case] = &[Case {
 }];
 
 fn out_of_descriptors(target: &Target) -> Outcome {
-    let (program, arguments) = target.command("0", &[])?;
-    let server = Server::start_with_descriptors(40, program, arguments)?;
+    let server = target.start_with(Some(40), &[])?;
     let mut present = Vec::new();
     let mut refused = 0;
     for _ in 0..60 {
         let mut client = Client::connect(server.address())?;
-        match client.expect_greeting() {
-            Ok(()) => present.push(client),
-            Err(_) => refused += 1,
+        let mut greeting = [0];
+        match client.stream.read(&mut greeting) {
+            Ok(1) if greeting == *b"*" => present.push(client),
+            Ok(1) => return Err(Failure(format!("greeted with {:?}", greeting.escape_ascii()))),
+            // Sent away: the end, or a reset.
+            Ok(_) => refused += 1,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => refused += 1,
+            Err(error) if is_timeout(&error) => {
+                return Err(Failure(format!(
+                    "with {} peers connected another one is neither served nor sent away",
+                    present.len()
+                )));
+            }
+            Err(error) => return Err(error.into()),
         }
     }
     ensure(present.len() >= 10, || format!("only {} of 60 were served", present.len()))?;

@@ -1,7 +1,6 @@
 //! It starts, fails to start and stops as it should.
 
 use std::net::TcpListener;
-use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -34,8 +33,7 @@ const fn case(name: &'static str, about: &'static str, run: fn(&Target) -> Outco
 fn port_taken(target: &Target) -> Outcome {
     let taken = TcpListener::bind("127.0.0.1:0")?;
     let address = taken.local_addr()?;
-    let (program, arguments) = target.command(&address.port().to_string(), &[])?;
-    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output()?;
+    let output = target.run(&address.port().to_string(), &[])?;
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure(output.status.code() == Some(1), || format!("exit {}, expected 1", output.status))?;
     let expected = format!("error: cannot listen on {address}: Address already in use\n");
@@ -137,7 +135,6 @@ fn restart(target: &Target) -> Outcome {
     stop(server, Signal::SIGTERM)?;
     client.expect_end(true)?;
     drop(client);
-    let (program, arguments) = target.command(&address.port().to_string(), &[])?;
-    let server = Server::start(program, arguments)?;
+    let server = target.start_on(address)?;
     Client::greeted(server.address())?.echo(b"^again$")
 }

@@ -95,8 +95,7 @@ fn trace(target: &Target) -> Outcome {
 }
 
 fn unwritable(target: &Target) -> Outcome {
-    let (program, arguments) = target.command("0", &["--trace", "/no/such/folder/trace.json"])?;
-    let output = std::process::Command::new(program).args(arguments).output()?;
+    let output = target.run("0", &["--trace", "/no/such/folder/trace.json"])?;
     let stderr = String::from_utf8_lossy(&output.stderr);
     let expected = "error: cannot write /no/such/folder/trace.json: No such file or directory\n";
     ensure(output.status.code() == Some(1) && stderr == expected, || {

@@ -1,6 +1,6 @@
 //! Any bytes, split anywhere, are answered as if they had come in one piece and as the definition says.
 //!
-//! `cargo +nightly fuzz run receive` in `crates/protocol` (cargo-fuzz from crates.io).
+//! `cargo +nightly fuzz run receive` in `crates/protocol` (with cargo-fuzz installed).
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
