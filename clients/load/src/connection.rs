@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use mio::net::TcpStream;
+use nix::sys::socket::{setsockopt, sockopt};
 use protocol::GREETING;
 
-use crate::Exchange;
+use crate::{Exchange, Limits};
 
 pub(crate) struct Connection {
     pub(crate) stream: TcpStream,
@@ -15,7 +16,9 @@ pub(crate) struct Connection {
     pub(crate) due: Instant,
     pub(crate) failed: bool,
     greeted: bool,
-    /// Bytes of the message that have been sent; none if it has not been begun.
+    /// Whether a message is under way.
+    begun: bool,
+    /// Bytes of it that have been sent.
     sent: usize,
     /// Bytes of the answer that have come.
     received: usize,
@@ -30,6 +33,7 @@ impl Connection {
             due: Instant::now(),
             failed: false,
             greeted: false,
+            begun: false,
             sent: 0,
             received: 0,
         })
@@ -53,14 +57,29 @@ impl Connection {
         }
     }
 
-    /// Whether a message is under way.
-    pub(crate) fn is_owed(&self) -> bool {
-        self.sent > 0 && !self.failed
+    /// Is greeted and has one message answered, as far as it goes now; whether both are done.
+    pub(crate) fn visit(&mut self, exchange: &Exchange, limits: &mut Limits) -> io::Result<bool> {
+        if !self.greeted && !self.greeting()? {
+            return Ok(false);
+        }
+        Ok(self.exchange(exchange, limits)?.is_some())
     }
 
-    /// Whether it has something to do, with no message begun after `end`.
-    pub(crate) fn is_busy(&self, end: Instant) -> bool {
-        !self.failed && (self.sent > 0 || (self.due < end && Instant::now() < end))
+    /// Closes with an RST: a linger time of zero (socket(7)). All that was owed has come, so nothing is lost by it.
+    pub(crate) fn reset(self) {
+        let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+        // It fails where the server has closed already (macOS): that is a close as well.
+        let _ = setsockopt(&self.stream, sockopt::Linger, &linger);
+    }
+
+    /// Whether a message is under way.
+    pub(crate) fn is_owed(&self) -> bool {
+        self.begun && !self.failed
+    }
+
+    /// Whether it has something to do, now or later.
+    pub(crate) fn is_busy(&self, limits: &Limits) -> bool {
+        !self.failed && (self.begun || limits.allow(self.due))
     }
 
     /// Sends and receives what it can; when the answer is complete, the time at which its message was due. None if there
@@ -70,11 +89,18 @@ impl Connection {
     pub(crate) fn exchange(
         &mut self,
         exchange: &Exchange,
-        end: Instant,
+        limits: &mut Limits,
     ) -> io::Result<Option<Instant>> {
-        if self.sent == 0 {
-            let now = Instant::now();
-            if now < self.due || now >= end {
+        if !self.begun {
+            if Instant::now() < self.due || !limits.allow(self.due) {
+                return Ok(None);
+            }
+            limits.messages -= 1;
+            self.begun = true;
+            // Sent whole, it cannot have been answered yet, and its answer will be an event of its own: a recv now would be
+            // a third call for each message, in vain.
+            self.send(&exchange.message)?;
+            if self.sent == exchange.message.len() {
                 return Ok(None);
             }
         }
@@ -82,7 +108,7 @@ impl Connection {
             let sent = self.send(&exchange.message)?;
             let received = self.receive(&exchange.answer)?;
             if self.sent == exchange.message.len() && self.received == exchange.answer.len() {
-                (self.sent, self.received) = (0, 0);
+                (self.begun, self.sent, self.received) = (false, 0, 0);
                 return Ok(Some(self.due));
             }
             if !sent && !received {

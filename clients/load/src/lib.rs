@@ -53,8 +53,33 @@ pub struct Report {
     pub megabytes_per_second: f64,
     /// Latency in microseconds.
     pub latency: Latency,
+    /// Messages that were due and never sent: the server was so far behind its rate that time was up first. The latency
+    /// knows nothing of them, and would be worse.
+    pub unsent: u64,
     /// What went wrong; a connection that failed sends no more.
     pub errors: Vec<String>,
+}
+
+/// How much may be sent.
+struct Limits {
+    /// Nothing that is due later is sent.
+    end: Instant,
+    /// What was due before is sent late, but no later than this.
+    latest: Instant,
+    /// How many more may be begun.
+    messages: u64,
+}
+
+impl Limits {
+    fn new(started: Instant, options: &Options, messages: u64) -> Self {
+        let end = started + options.duration;
+        Limits { end, latest: end + options.timeout, messages }
+    }
+
+    /// Whether a message that is due at `due` may be begun, now or later.
+    fn allow(&self, due: Instant) -> bool {
+        self.messages > 0 && due < self.end && Instant::now() < self.latest
+    }
 }
 
 /// Percentiles of the time from a message's due time to the last byte of its answer, in microseconds.
@@ -74,34 +99,88 @@ struct Exchange {
     answer: Vec<u8>,
 }
 
+impl Exchange {
+    fn new(size: usize) -> Self {
+        let payload: Vec<u8> = (b'a'..=b'z').cycle().take(size).collect();
+        let answer = payload.iter().map(|byte| byte + 1).collect();
+        Exchange { message: [&[BEGIN], &payload[..], &[END]].concat(), answer }
+    }
+}
+
 /// Connects, waits until everybody has been greeted, sends for as long as the options say.
+///
+/// With a rate, messages that were due in that time and could not be sent yet are sent afterwards, for as long as the
+/// timeout: left out, they would be the worst latencies of all.
 ///
 /// # Errors
 /// A connection cannot be made, or is not greeted in time. What goes wrong later is in the report.
 pub fn run(options: &Options) -> io::Result<Report> {
-    let payload: Vec<u8> = (b'a'..=b'z').cycle().take(options.size).collect();
-    let answer = payload.iter().map(|byte| byte + 1).collect();
-    let exchange = Exchange { message: [&[BEGIN], &payload[..], &[END]].concat(), answer };
+    run_counted(options, u64::MAX)
+}
 
+/// The same with so many messages at most, all connections together.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_counted(options: &Options, messages: u64) -> io::Result<Report> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(1024);
     let mut connections = connect(options, &mut poll, &mut events)?;
     let idle = connections.split_off(options.connections);
+    let started = Instant::now();
     let mut load = Load {
-        exchange,
+        exchange: Exchange::new(options.size),
+        limits: Limits::new(started, options, messages),
         connections,
-        // Nanoseconds up to a minute, to three digits.
-        histogram: Histogram::new_with_bounds(1, 60_000_000_000, 3).map_err(io::Error::other)?,
-        messages: 0,
-        errors: Vec::new(),
+        tally: Tally::new()?,
         interval: options
             .rate
             .map(|rate| Duration::from_secs_f64(options.connections as f64 / rate)),
     };
-    let started = Instant::now();
     load.run(&mut poll, &mut events, started, options)?;
     drop(idle);
-    Ok(load.report(started.elapsed(), options.size))
+    let unsent = load.unsent();
+    Ok(load.tally.report(started.elapsed(), options.size, unsent))
+}
+
+/// Connects, is greeted, has one message answered, closes, and again: as many of these at a time as the options have
+/// connections, and `visits` of them in all at most. The report counts visits as messages; the latency of one is from
+/// connect to the last byte of the answer. The rate is ignored.
+///
+/// Each ends with an RST, after all that was owed has come. Whoever closes first with a FIN keeps the port in TIME_WAIT
+/// (RFC 9293, 3.6.1), on Linux for a minute, and there are about 28,000 of them: at a few thousand connections per
+/// second they would run out within seconds, and the figure would be that of the port table.
+///
+/// # Errors
+/// A connection cannot even be begun. What goes wrong later is in the report.
+pub fn run_visits(options: &Options, visits: u64) -> io::Result<Report> {
+    let mut poll = Poll::new()?;
+    let mut events = Events::with_capacity(1024);
+    let silent = Options { connections: 0, ..options.clone() };
+    let idle = connect(&silent, &mut poll, &mut events)?;
+    let started = Instant::now();
+    let mut visits = Visits {
+        exchange: Exchange::new(options.size),
+        limits: Limits::new(started, options, u64::MAX),
+        left: visits,
+        address: options.address,
+        slots: Vec::new(),
+        first_token: idle.len(),
+        tally: Tally::new()?,
+    };
+    visits.run(&mut poll, &mut events, options)?;
+    drop(idle);
+    Ok(visits.tally.report(started.elapsed(), options.size, 0))
+}
+
+/// Waits for news. A signal, also one that only stopped and continued us, is none (signal(7) on epoll_wait).
+fn wait(poll: &mut Poll, events: &mut Events, limit: Duration) -> io::Result<()> {
+    loop {
+        match poll.poll(events, Some(limit)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
 }
 
 fn connect(options: &Options, poll: &mut Poll, events: &mut Events) -> io::Result<Vec<Connection>> {
@@ -119,7 +198,7 @@ fn connect(options: &Options, poll: &mut Poll, events: &mut Events) -> io::Resul
             poll.registry().register(&mut connection.stream, Token(connections.len()), interest)?;
             connections.push(connection);
         }
-        poll.poll(events, Some(options.timeout))?;
+        wait(poll, events, options.timeout)?;
         if events.is_empty() {
             let text = format!("only {greeted} of {count} connections were greeted");
             return Err(io::Error::new(io::ErrorKind::TimedOut, text));
@@ -136,10 +215,9 @@ fn connect(options: &Options, poll: &mut Poll, events: &mut Events) -> io::Resul
 /// A run in progress.
 struct Load {
     exchange: Exchange,
+    limits: Limits,
     connections: Vec<Connection>,
-    histogram: Histogram<u64>,
-    messages: u64,
-    errors: Vec<String>,
+    tally: Tally,
     /// Between two messages of one connection, with a rate.
     interval: Option<Duration>,
 }
@@ -152,28 +230,28 @@ impl Load {
         started: Instant,
         options: &Options,
     ) -> io::Result<()> {
-        let end = started + options.duration;
         for number in 0..self.connections.len() {
             // With a rate the connections take turns, evenly spread over an interval.
             let share = number as f64 / self.connections.len() as f64;
             let offset = self.interval.map_or(Duration::ZERO, |interval| interval.mul_f64(share));
             self.connections[number].due = started + offset;
-            self.advance(number, end);
+            self.advance(number);
         }
-        let mut last_answer = (self.messages, Instant::now());
-        while self.connections.iter().any(|connection| connection.is_busy(end)) {
-            poll.poll(events, Some(self.next_due(end)))?;
+        let mut last_answer = (self.tally.messages, Instant::now());
+        while self.connections.iter().any(|connection| connection.is_busy(&self.limits)) {
+            wait(poll, events, self.next_due())?;
             for event in events.iter() {
-                self.advance(event.token().0, end);
+                self.advance(event.token().0);
             }
             if self.interval.is_some() {
-                (0..self.connections.len()).for_each(|number| self.advance(number, end));
+                (0..self.connections.len()).for_each(|number| self.advance(number));
             }
             let now = Instant::now();
-            if self.messages > last_answer.0 || self.connections.iter().all(|c| !c.is_owed()) {
-                last_answer = (self.messages, now);
+            if self.tally.messages > last_answer.0 || self.connections.iter().all(|c| !c.is_owed())
+            {
+                last_answer = (self.tally.messages, now);
             } else if now - last_answer.1 > options.timeout {
-                self.errors.push(format!("no answer for {:?}", options.timeout));
+                self.tally.errors.push(format!("no answer for {:?}", options.timeout));
                 break;
             }
         }
@@ -182,19 +260,19 @@ impl Load {
 
     /// How long to wait for news: until somebody's next message is due, and a tenth of a second at the most, to look
     /// whether it is over.
-    fn next_due(&self, end: Instant) -> Duration {
+    fn next_due(&self) -> Duration {
         let longest = Duration::from_millis(100);
         if self.interval.is_none() {
             return longest;
         }
         let now = Instant::now();
         let waiting = self.connections.iter().filter(|connection| !connection.is_owed());
-        let next = waiting.map(|connection| connection.due.min(end)).min();
+        let next = waiting.map(|connection| connection.due.min(self.limits.end)).min();
         next.map_or(longest, |due| due.saturating_duration_since(now).min(longest))
     }
 
     /// Takes one connection as far as it will go: answers in, messages out.
-    fn advance(&mut self, number: usize, end: Instant) {
+    fn advance(&mut self, number: usize) {
         // The idle ones are not ours to advance.
         let Some(connection) =
             self.connections.get_mut(number).filter(|connection| !connection.failed)
@@ -202,12 +280,10 @@ impl Load {
             return;
         };
         loop {
-            match connection.exchange(&self.exchange, end) {
+            match connection.exchange(&self.exchange, &mut self.limits) {
                 Ok(None) => return,
                 Ok(Some(due)) => {
-                    self.messages += 1;
-                    let nanoseconds = u64::try_from(due.elapsed().as_nanos()).unwrap_or(u64::MAX);
-                    self.histogram.saturating_record(nanoseconds.max(1));
+                    self.tally.answered(due);
                     connection.due = match self.interval {
                         Some(interval) => due + interval,
                         None => Instant::now(),
@@ -215,14 +291,125 @@ impl Load {
                 }
                 Err(error) => {
                     connection.failed = true;
-                    self.errors.push(format!("connection {number}: {error}"));
+                    self.tally.errors.push(format!("connection {number}: {error}"));
                     return;
                 }
             }
         }
     }
 
-    fn report(self, elapsed: Duration, size: usize) -> Report {
+    /// How many messages were due before the end and have not been begun.
+    fn unsent(&self) -> u64 {
+        let Some(interval) = self.interval.filter(|_| self.limits.messages > 0) else { return 0 };
+        let late = |connection: &Connection| {
+            // The one that is under way is due, and begun.
+            let due = connection.due + if connection.is_owed() { interval } else { Duration::ZERO };
+            let left = self.limits.end.saturating_duration_since(due);
+            (left.as_secs_f64() / interval.as_secs_f64()).ceil() as u64
+        };
+        self.connections.iter().filter(|connection| !connection.failed).map(late).sum()
+    }
+}
+
+/// A run of short connections in progress.
+struct Visits {
+    exchange: Exchange,
+    limits: Limits,
+    /// How many may still be opened.
+    left: u64,
+    address: SocketAddr,
+    /// Those that are open; none where there is nothing left to do.
+    slots: Vec<Option<Connection>>,
+    first_token: usize,
+    tally: Tally,
+}
+
+impl Visits {
+    fn run(&mut self, poll: &mut Poll, events: &mut Events, options: &Options) -> io::Result<()> {
+        for slot in 0..options.connections {
+            self.slots.push(None);
+            self.open(slot, poll)?;
+        }
+        let mut last_answer = (self.tally.messages, Instant::now());
+        while self.slots.iter().any(Option::is_some) {
+            wait(poll, events, Duration::from_millis(100))?;
+            for event in events.iter() {
+                // The idle ones have nothing to say.
+                let Some(slot) = event.token().0.checked_sub(self.first_token) else { continue };
+                self.advance(slot, poll)?;
+            }
+            let now = Instant::now();
+            if self.tally.messages > last_answer.0 {
+                last_answer = (self.tally.messages, now);
+            } else if now - last_answer.1 > options.timeout {
+                self.tally.errors.push(format!("no answer for {:?}", options.timeout));
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins another one, if there is to be another.
+    fn open(&mut self, slot: usize, poll: &mut Poll) -> io::Result<()> {
+        // The same moment decides here and when its message is to begin: a later one might be past the end.
+        let due = Instant::now();
+        if self.left == 0 || !self.limits.allow(due) {
+            return Ok(());
+        }
+        self.left -= 1;
+        let mut connection = Connection::open(self.address)?;
+        connection.due = due;
+        let token = Token(self.first_token + slot);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        poll.registry().register(&mut connection.stream, token, interest)?;
+        self.slots[slot] = Some(connection);
+        Ok(())
+    }
+
+    fn advance(&mut self, slot: usize, poll: &mut Poll) -> io::Result<()> {
+        // An event may be of a connection that this slot had before: then there is nothing to read yet.
+        let Some(connection) = self.slots.get_mut(slot).and_then(Option::as_mut) else {
+            return Ok(());
+        };
+        match connection.visit(&self.exchange, &mut self.limits) {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                self.tally.answered(connection.due);
+                if let Some(done) = self.slots[slot].take() {
+                    done.reset();
+                }
+                self.open(slot, poll)
+            }
+            Err(error) => {
+                self.tally.errors.push(format!("connection {slot}: {error}"));
+                self.slots[slot] = None;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What has come of a run so far.
+struct Tally {
+    histogram: Histogram<u64>,
+    messages: u64,
+    errors: Vec<String>,
+}
+
+impl Tally {
+    fn new() -> io::Result<Self> {
+        // Nanoseconds up to twenty minutes, to three digits.
+        let histogram = Histogram::new_with_bounds(1, 1_200_000_000_000, 3);
+        Ok(Tally { histogram: histogram.map_err(io::Error::other)?, messages: 0, errors: vec![] })
+    }
+
+    fn answered(&mut self, due: Instant) {
+        self.messages += 1;
+        let nanoseconds = u64::try_from(due.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.histogram.saturating_record(nanoseconds.max(1));
+    }
+
+    fn report(self, elapsed: Duration, size: usize, unsent: u64) -> Report {
         let microseconds = |quantile| self.histogram.value_at_quantile(quantile) as f64 / 1e3;
         let per_second = self.messages as f64 / elapsed.as_secs_f64();
         Report {
@@ -237,6 +424,7 @@ impl Load {
                 p99_9: microseconds(0.999),
                 max: self.histogram.max() as f64 / 1e3,
             },
+            unsent,
             errors: self.errors,
         }
     }

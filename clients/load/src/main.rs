@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use load::{Options, Report, run};
+use load::{Options, Report, run_counted, run_visits};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 
@@ -31,13 +31,21 @@ struct Arguments {
     #[arg(long, value_name = "BYTES", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     size: u32,
 
-    /// How long to send, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
-    duration: u64,
+    /// How long to send, in seconds; 5 unless --messages is given
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
+    duration: Option<u64>,
+
+    /// Stop after so many messages (and after ten minutes, unless --duration says otherwise)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    messages: Option<u64>,
 
     /// Messages per second, all connections together, whether or not the server keeps up
     #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
+
+    /// A new connection for each message: connections per second
+    #[arg(long, conflicts_with = "rate")]
+    connect: bool,
 
     /// How long the server may be silent when it owes an answer, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
@@ -52,7 +60,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match try_main(&arguments) {
         Ok(report) => {
-            print(&report, arguments.json);
+            print(&report, &arguments);
             for error in report.errors.iter().take(5) {
                 eprintln!("error: {error}");
             }
@@ -78,35 +86,41 @@ fn try_main(arguments: &Arguments) -> io::Result<Report> {
     let address = addresses.into_iter().find(|address| TcpStream::connect(address).is_ok());
     let address =
         address.ok_or_else(|| io::Error::other(format!("nobody listens on {host}:{port}")))?;
-    run(&Options {
+    let duration = arguments.duration.unwrap_or(if arguments.messages.is_some() { 600 } else { 5 });
+    let options = Options {
         address,
         connections: arguments.connections as usize,
         idle: arguments.idle as usize,
         size: arguments.size as usize,
-        duration: Duration::from_secs(arguments.duration),
+        duration: Duration::from_secs(duration),
         rate: arguments.rate.map(f64::from),
         timeout: Duration::from_secs(arguments.timeout),
-    })
+    };
+    let messages = arguments.messages.unwrap_or(u64::MAX);
+    if arguments.connect { run_visits(&options, messages) } else { run_counted(&options, messages) }
 }
 
-fn print(report: &Report, as_json: bool) {
+fn print(report: &Report, arguments: &Arguments) {
     let mut stdout = io::stdout();
-    if as_json {
+    if arguments.json {
         let _ = writeln!(stdout, "{}", json!(report));
         return;
     }
-    let Report { messages, seconds, messages_per_second, megabytes_per_second, latency, errors } =
+    let Report { messages, seconds, messages_per_second, megabytes_per_second, latency, .. } =
         report;
+    let what = if arguments.connect { "connections" } else { "messages" };
     let _ = writeln!(
         stdout,
-        "{messages} messages in {seconds:.2} s: {messages_per_second:.0} messages/s, {megabytes_per_second:.2} MB/s\n\
-         latency p50 {:.0} µs, p90 {:.0} µs, p99 {:.0} µs, p99.9 {:.0} µs, max {:.0} µs\n\
-         {} errors",
-        latency.p50,
-        latency.p90,
-        latency.p99,
-        latency.p99_9,
-        latency.max,
-        errors.len()
+        "{messages} {what} in {seconds:.2} s: {messages_per_second:.0} {what}/s, {megabytes_per_second:.2} MB/s\n\
+         latency p50 {:.0} µs, p90 {:.0} µs, p99 {:.0} µs, p99.9 {:.0} µs, max {:.0} µs",
+        latency.p50, latency.p90, latency.p99, latency.p99_9, latency.max,
     );
+    if report.unsent > 0 {
+        let _ = writeln!(
+            stdout,
+            "{} more were due and never sent, the server was so far behind: their latency would be worse",
+            report.unsent
+        );
+    }
+    let _ = writeln!(stdout, "{} errors", report.errors.len());
 }

@@ -2,12 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use check::in_process;
-use load::{Options, run};
+use load::{Options, run, run_counted, run_visits};
+use protocol::Session;
 
 fn server(serve: impl Fn(TcpStream) + Send + Clone + 'static) -> SocketAddr {
     in_process::server(serve).unwrap()
@@ -72,7 +75,123 @@ fn a_server_that_stalls_is_late_for_every_message_that_was_due_meanwhile() {
         ..options(address)
     };
     let report = run(&options).unwrap();
-    assert!(report.latency.max > 300_000.0, "the last one counts from when it was due: {report:?}");
+    // Of 30 that are due none is left out, and the last is answered 3 s after the start, 2.4 s after it was due.
+    assert_eq!((report.messages, report.unsent), (30, 0), "{report:?}");
+    assert!(report.latency.max > 2_000_000.0, "{report:?}");
+    assert!(report.latency.p50 > 800_000.0, "{report:?}");
+}
+
+#[test]
+fn what_was_due_and_never_sent_is_counted() {
+    let address = answering(|reply| {
+        thread::sleep(Duration::from_millis(100));
+        reply
+    });
+    let options = Options {
+        connections: 1,
+        rate: Some(200.0),
+        duration: Duration::from_millis(500),
+        timeout: Duration::from_millis(1500),
+        ..options(address)
+    };
+    let report = run(&options).unwrap();
+    // 100 are due; in the two seconds that it has, the server manages 20 at the most.
+    assert_eq!(report.messages + report.unsent, 100, "{report:?}");
+    assert!(report.messages <= 21, "{report:?}");
+}
+
+#[test]
+fn so_many_messages_and_no_more() {
+    let options = Options { duration: Duration::from_secs(60), ..options(right()) };
+    for messages in [1, 4, 1001] {
+        let report = run_counted(&options, messages).unwrap();
+        assert_eq!((report.messages, report.errors.len()), (messages, 0));
+    }
+}
+
+#[test]
+fn each_visit_is_a_connection_of_its_own() {
+    let served = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&served);
+    let address = server(move |mut stream| {
+        count.fetch_add(1, Ordering::SeqCst);
+        let _ = stream.write_all(b"*");
+        let (mut session, mut buffer, mut reply) = (Session::new(), [0; 1024], Vec::new());
+        while let Ok(length @ 1..) = stream.read(&mut buffer) {
+            session.receive(&buffer[..length], &mut reply);
+            let _ = stream.write_all(&reply);
+            reply.clear();
+        }
+    });
+    let options = Options { idle: 3, duration: Duration::from_secs(60), ..options(address) };
+    let report = run_visits(&options, 500).unwrap();
+    assert_eq!((report.messages, report.errors.len()), (500, 0), "{report:?}");
+    assert_eq!(served.load(Ordering::SeqCst), 503, "500 visits and 3 idle ones");
+    if cfg!(target_os = "linux") {
+        let waiting = waiting_ports(address.port());
+        assert!(
+            waiting <= 3,
+            "{waiting} in TIME_WAIT: more than the idle ones, which end with a FIN"
+        );
+    }
+}
+
+/// How many connections to this port are in TIME_WAIT: proc_net_tcp(5), state 06.
+fn waiting_ports(port: u16) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let remote = format!(":{port:04X}");
+    let waits = |line: &&str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        fields[2].ends_with(&remote) && fields[3] == "06"
+    };
+    table.lines().skip(1).filter(waits).count()
+}
+
+#[test]
+fn a_visit_that_begins_just_before_the_end_is_finished() {
+    let address = right();
+    for round in 0..400 {
+        // Ends at another moment each time, most of them between two steps of something.
+        let duration = Duration::from_micros(1000 + round * 7);
+        let timeout = Duration::from_secs(10);
+        let report = run_visits(&Options { duration, timeout, ..options(address) }, u64::MAX);
+        assert_eq!(report.unwrap().errors, [""; 0], "round {round}");
+    }
+}
+
+#[test]
+fn visits_to_wrong_servers_are_errors_and_no_hang() {
+    let wrong = answering(|mut reply| {
+        reply[0] ^= 1;
+        reply
+    });
+    let report = run_visits(&options(wrong), u64::MAX).unwrap();
+    assert_eq!((report.messages, report.errors.len()), (0, 5), "{report:?}");
+    assert!(report.errors[0].contains("wrong answer"), "{report:?}");
+
+    let ungreeted = server(drop);
+    assert_eq!(run_visits(&options(ungreeted), u64::MAX).unwrap().errors.len(), 5);
+
+    let silent = answering(|_| Vec::new());
+    let options = Options { timeout: Duration::from_millis(300), ..options(silent) };
+    assert_eq!(run_visits(&options, u64::MAX).unwrap().errors, ["no answer for 300ms"]);
+}
+
+#[test]
+fn stopped_and_continued_it_goes_on() {
+    let port = right().port().to_string();
+    // Slow enough to be asleep in the poller when the signal comes.
+    let mut load = Command::new(env!("CARGO_BIN_EXE_load"))
+        .args(["127.0.0.1", &port, "-c", "1", "--rate", "5", "--duration", "2"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    for signal in ["-STOP", "-CONT", "-STOP", "-CONT"] {
+        thread::sleep(Duration::from_millis(200));
+        let kill = Command::new("kill").args([signal, &load.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+    }
+    assert!(load.wait().unwrap().success());
 }
 
 #[test]
@@ -123,6 +242,9 @@ fn the_command_prints_text_or_json() {
     let output = binary(&["127.0.0.1", &port, "-c", "3", "--duration", "1", "--json"]);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(report["messages"].as_u64() >= Some(3), "{report}");
+    let output = binary(&["127.0.0.1", &port, "--connect", "--messages", "20", "-c", "3"]);
+    assert!(output.status.success());
+    assert!(String::from_utf8(output.stdout).unwrap().starts_with("20 connections in"));
 }
 
 #[test]
@@ -133,4 +255,6 @@ fn nobody_there_is_exit_code_1_and_bad_usage_2() {
     assert_eq!(String::from_utf8(output.stderr).unwrap().lines().count(), 1);
     assert_eq!(binary(&["127.0.0.1", &nobody, "-c", "0"]).status.code(), Some(2));
     assert_eq!(binary(&["127.0.0.1"]).status.code(), Some(2));
+    let both = binary(&["127.0.0.1", &nobody, "--connect", "--rate", "5"]);
+    assert_eq!(both.status.code(), Some(2));
 }
