@@ -1,0 +1,1 @@
+//! One connection, one message; or a row of them.

@@ -1,0 +1,1 @@
+//! N simultaneous HTTP GETs: each one's time, the total, how many failed.

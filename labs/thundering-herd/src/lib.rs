@@ -1,0 +1,1 @@
+//! A prefork server, and who wakes up when one connection arrives.

@@ -1,0 +1,1 @@
+//! A web server that sleeps, four ways: sequential, fork, threads, a pool that grows and shrinks.
