@@ -155,14 +155,7 @@ fn a_wait_does_not_end_before_its_time() {
 fn more_than_one_batch_is_reported_in_the_end() {
     const PAIRS: usize = 1500; // a batch is 1024
     let (mut poller, ..) = set_up();
-    let (_, hard) =
-        nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap();
-    nix::sys::resource::setrlimit(
-        nix::sys::resource::Resource::RLIMIT_NOFILE,
-        hard.min(10_000),
-        hard,
-    )
-    .unwrap();
+    check::raise_descriptor_limit().unwrap();
     let mut pairs: Vec<_> = (0..PAIRS).map(|_| UnixStream::pair().unwrap()).collect();
     for (token, (ours, theirs)) in pairs.iter_mut().enumerate() {
         poller.add(&*ours, token as u64, Interest::READ, Trigger::Level).unwrap();

@@ -1,7 +1,7 @@
 //! Connections: listen, read, write, half-close, close.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::mem;
 
 use peer::Interest;
@@ -131,7 +131,7 @@ impl Loop {
         if !stream.requests.is_empty() {
             return Ok(0);
         }
-        send(&mut stream.socket, bytes)
+        peer::send(&mut stream.socket, bytes)
     }
 
     /// Sends `bytes`, now or when those before them have been sent, and calls `after` when the kernel has taken the last
@@ -316,7 +316,7 @@ impl Loop {
         while let Some(request) = stream.requests.front_mut() {
             let result = match request {
                 Request::Write { bytes, sent, .. } => {
-                    match send(&mut stream.socket, &bytes[*sent..]) {
+                    match peer::send(&mut stream.socket, &bytes[*sent..]) {
                         Ok(taken) => {
                             *sent += taken;
                             stream.owed -= taken;
@@ -354,20 +354,6 @@ impl Loop {
             self.pending.push_back(Box::new(move |lp| on_read(lp, StreamId(key), Err(error))));
         }
     }
-}
-
-/// Sends until the socket takes no more; how many bytes it took.
-fn send(socket: &mut server::Stream, bytes: &[u8]) -> io::Result<usize> {
-    let mut sent = 0;
-    while sent < bytes.len() {
-        match socket.write(&bytes[sent..]) {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(taken) => sent += taken,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(sent)
 }
 
 fn completion(request: Request, result: io::Result<()>) -> Callback {

@@ -42,6 +42,12 @@ impl From<io::Error> for Failure {
 
 impl std::error::Error for Failure {}
 
+impl From<Failure> for io::Error {
+    fn from(failure: Failure) -> Self {
+        io::Error::other(failure)
+    }
+}
+
 impl From<nix::Error> for Failure {
     fn from(error: nix::Error) -> Self {
         Failure(error.desc().to_owned())

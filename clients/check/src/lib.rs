@@ -17,9 +17,10 @@ pub mod in_process;
 mod own;
 pub mod process;
 
+pub use ::client::raise_descriptor_limit;
 pub use cases::cases;
 pub use client::{Client, Failure, Outcome, ensure, set_patience, wait_until};
-pub use own::{idle_costs_nothing, raise_descriptor_limit};
+pub use own::idle_costs_nothing;
 use process::Server;
 
 /// What a server may promise.

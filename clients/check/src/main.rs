@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::net::ToSocketAddrs;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -117,13 +116,5 @@ fn target(arguments: &Arguments) -> io::Result<Target> {
     let (Some(host), Some(port)) = (&arguments.host, arguments.port) else {
         return Err(io::Error::other("no server to check"));
     };
-    let mut addresses = (host.as_str(), port)
-        .to_socket_addrs()
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot resolve {host}: {error}")))?;
-    // Of several addresses the one that somebody listens on.
-    let accepts = |address: &std::net::SocketAddr| std::net::TcpStream::connect(address).is_ok();
-    match addresses.find(accepts) {
-        Some(address) => Ok(Target::Running(address)),
-        None => Err(io::Error::other(format!("nobody listens on {host}:{port}"))),
-    }
+    Ok(Target::Running(client::listening_address(host, port)?))
 }

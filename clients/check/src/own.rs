@@ -3,23 +3,10 @@
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use ::client::raise_descriptor_limit;
 
-use crate::client::{Client, Failure, Outcome, ensure};
+use crate::client::{Client, Outcome, ensure};
 use crate::process::Server;
-
-/// Raises this process's limit of open files as far as it may, and with it that of the servers it starts; what it is
-/// then.
-///
-/// # Errors
-/// What setrlimit(2) reports.
-pub fn raise_descriptor_limit() -> Result<usize, Failure> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    // macOS has no limit here and means OPEN_MAX (setrlimit(2) there).
-    let limit = if cfg!(target_os = "macos") { hard.min(10_240) } else { hard.min(1 << 20) };
-    setrlimit(Resource::RLIMIT_NOFILE, limit, hard)?;
-    Ok(usize::try_from(limit).unwrap_or(usize::MAX))
-}
 
 /// With so many peers who say nothing the server uses no CPU time at all, and is there when one speaks.
 ///

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use check::Client;
 use serde_json::Value;
 
 use crate::{Executables, Measurement, STAGES, Settings, build, measure, start, stop};
@@ -228,19 +229,19 @@ impl Bench {
             let [few, many] = [self.cost_beside(stage, 10)?, self.cost_beside(stage, 900)?];
             ratios.push(many / few);
         }
-        ratios.sort_by(f64::total_cmp);
-        Ok(ratios[ratios.len() / 2])
+        Ok(median(ratios))
     }
 
     /// What so many messages cost, in seconds, beside so many idle peers.
     fn cost_beside(&self, stage: &str, idle: usize) -> io::Result<f64> {
         const MESSAGES: u32 = 10_000; // some hundred milliseconds: /proc counts in hundredths of a second
         let server = start(self.executable(stage)?, &["0", "--stats", "-q"])?;
-        let peers = (0..idle).map(|_| greeted(server.address())).collect::<io::Result<Vec<_>>>()?;
-        let mut stream = greeted(server.address())?;
-        echo(&mut stream, 100)?;
+        let peers =
+            (0..idle).map(|_| Client::greeted(server.address())).collect::<Result<Vec<_>, _>>()?;
+        let mut client = Client::greeted(server.address())?;
+        echo(&mut client, 100)?;
         let (started, before) = (Instant::now(), server.cpu_time());
-        echo(&mut stream, MESSAGES)?;
+        echo(&mut client, MESSAGES)?;
         let elapsed = started.elapsed();
         let used = server.cpu_time().zip(before).map(|(after, before)| after - before);
         drop(peers);
@@ -254,8 +255,8 @@ impl Bench {
         let mut calls = [HashMap::new(), HashMap::new()];
         for (calls, messages) in calls.iter_mut().zip([0, MESSAGES]) {
             let server = start(self.executable(stage)?, &["0", "--stats", "-q"])?;
-            let mut stream = greeted(server.address())?;
-            echo(&mut stream, messages)?;
+            let mut client = Client::greeted(server.address())?;
+            echo(&mut client, messages)?;
             let (_, stats) = stop(server, false)?;
             let Some(counts) = stats["syscalls"].as_object() else { continue };
             let counts = counts.iter().map(|(name, count)| (name.clone(), count["calls"].as_u64()));
@@ -300,8 +301,7 @@ impl Bench {
         for _ in 0..5 {
             ratios.push(throughput(stage)? / throughput(other)?);
         }
-        ratios.sort_by(f64::total_cmp);
-        Ok(ratios[ratios.len() / 2])
+        Ok(median(ratios))
     }
 
     /// How long a large prime takes, and how long 7 takes that is asked for just after it on another connection.
@@ -329,23 +329,12 @@ impl Bench {
     }
 }
 
-fn greeted(address: SocketAddr) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    stream.read_exact(&mut [0])?;
-    Ok(stream)
+/// Sends messages one by one, each when the one before has been answered.
+fn echo(client: &mut Client, messages: u32) -> io::Result<()> {
+    Ok((0..messages).try_for_each(|_| client.echo(b"^hello$"))?)
 }
 
-/// Sends messages one by one, each when the one before has been answered.
-fn echo(stream: &mut TcpStream, messages: u32) -> io::Result<()> {
-    let mut reply = [0; 5];
-    for _ in 0..messages {
-        stream.write_all(b"^hello$")?;
-        stream.read_exact(&mut reply)?;
-        if &reply != b"ifmmp" {
-            return Err(io::Error::other("a wrong reply"));
-        }
-    }
-    Ok(())
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }

@@ -1,13 +1,11 @@
 //! `load HOST PORT`: see the library for what it does.
 
 use std::io::{self, Write};
-use std::net::{TcpStream, ToSocketAddrs};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
 use load::{Options, Report, run_counted, run_visits};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 
 /// Loads a server with messages, checks every answer, prints throughput and latency
@@ -74,18 +72,8 @@ fn main() -> ExitCode {
 }
 
 fn try_main(arguments: &Arguments) -> io::Result<Report> {
-    // A descriptor for each connection; the usual limit is 1024.
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    let _ = setrlimit(Resource::RLIMIT_NOFILE, hard.min(1 << 16), hard);
-
-    let Arguments { host, port, .. } = arguments;
-    let addresses = (host.as_str(), *port)
-        .to_socket_addrs()
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot resolve {host}: {error}")))?;
-    // Of several addresses the one that somebody listens on.
-    let address = addresses.into_iter().find(|address| TcpStream::connect(address).is_ok());
-    let address =
-        address.ok_or_else(|| io::Error::other(format!("nobody listens on {host}:{port}")))?;
+    client::raise_descriptor_limit()?;
+    let address = client::listening_address(&arguments.host, arguments.port)?;
     let duration = arguments.duration.unwrap_or(if arguments.messages.is_some() { 600 } else { 5 });
     let options = Options {
         address,

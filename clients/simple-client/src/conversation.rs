@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use client::describe;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::time::{ClockId, clock_gettime};
@@ -13,7 +14,7 @@ use protocol::{GREETING, Session};
 
 use crate::report::{Connection, Doing, Span};
 use crate::text::Bytes;
-use crate::{Event, Options, SCRIPT, describe};
+use crate::{Event, Options, SCRIPT};
 
 /// What all connections of a run share.
 pub(crate) struct Run<'a> {

@@ -17,7 +17,7 @@
 //! # }
 //! ```
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::panic::resume_unwind;
 use std::time::Duration;
 use std::{io, thread};
@@ -63,12 +63,6 @@ impl Options {
     /// # Errors
     /// `host` cannot be resolved; the error's text names it.
     pub fn new(host: &str, port: u16) -> io::Result<Self> {
-        let addresses = (host, port).to_socket_addrs().map_err(|error| {
-            let text = describe(&error);
-            let reason = text.strip_prefix("failed to lookup address information: ");
-            let reason = reason.unwrap_or(&text);
-            io::Error::new(error.kind(), format!("cannot resolve {host}: {reason}"))
-        })?;
         Ok(Options {
             connections: 1,
             delay: 1.0,
@@ -79,7 +73,7 @@ impl Options {
             } else {
                 format!("{host}:{port}")
             },
-            addresses: addresses.collect(),
+            addresses: client::resolve(host, port)?.collect(),
         })
     }
 
@@ -130,13 +124,4 @@ pub fn run(options: &Options, observe: impl Fn(usize, Event<'_>) + Sync) -> Repo
         threads.into_iter().enumerate().map(join).collect()
     });
     Report { elapsed: run.now(), connections, started: run.monotonic }
-}
-
-/// An error's text without the ` (os error 111)` that std appends.
-fn describe(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.rfind(" (os error ") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
-    }
 }

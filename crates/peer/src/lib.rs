@@ -139,7 +139,10 @@ pub fn on_peer_ready_send<S: Write>(peer: &mut Peer<S>) -> io::Result<Interest> 
 ///
 /// A short write is followed by another try: only would-block says that the socket is full, and an edge-triggered
 /// server must have heard it, or it will never hear of this socket again.
-fn send<S: Write>(stream: &mut S, bytes: &[u8]) -> io::Result<usize> {
+///
+/// # Errors
+/// Any error but would-block is the end of this peer.
+pub fn send<S: Write>(stream: &mut S, bytes: &[u8]) -> io::Result<usize> {
     let mut sent = 0;
     while sent < bytes.len() {
         match stream.write(&bytes[sent..]) {

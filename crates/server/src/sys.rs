@@ -102,7 +102,11 @@ pub(crate) fn accept(listener: &TcpListener, nonblocking: bool) -> io::Result<St
             Ok(Stream { socket, name })
         }
         Err(error) => {
-            debug!("accept: {}", describe(&error));
+            if error.kind() == io::ErrorKind::WouldBlock {
+                debug!("accept would block");
+            } else {
+                debug!("accept: {}", describe(&error));
+            }
             Err(error)
         }
     }
