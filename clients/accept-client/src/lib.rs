@@ -1,1 +1,108 @@
-//! One connection, one message; or a row of them.
+//! One connection, one message: connect, say it, half-close, and read what comes back until the server closes.
+//!
+//! That the server closes in good order is how a visit knows that it was served: a connection that nobody accepted
+//! before its listener was closed ends with a reset instead (RFC 9293, 3.10.7).
+#![forbid(unsafe_code)]
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The most that is kept of what the server says: it may never stop.
+const REPLY: u64 = 1 << 20;
+
+/// Whom to visit, how often, and how fast.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The server's addresses, of which each visit takes the first that somebody listens on.
+    pub addresses: Vec<SocketAddr>,
+    /// How many connections in all.
+    pub count: usize,
+    /// How many of them at a time.
+    pub concurrent: usize,
+    /// How long to wait after each before the next.
+    pub pause: Duration,
+    /// How long the server may be silent.
+    pub timeout: Duration,
+}
+
+/// One connection, from its beginning to its end.
+#[derive(Debug)]
+pub struct Visit {
+    /// Which one, from 1.
+    pub number: usize,
+    /// What the server said, or what went wrong.
+    pub reply: io::Result<Vec<u8>>,
+    /// How long it took, from connect to the server's end of the connection.
+    pub took: Duration,
+}
+
+/// Makes all the visits, `message(number)` being what each has to say, and tells `on_visit` of each that has ended; all
+/// of them, in the order of their numbers.
+///
+/// Nothing to say means nothing said: the connection is not half-closed then, and the server speaks first.
+pub fn run(
+    options: &Options,
+    message: impl Fn(usize) -> Vec<u8> + Sync,
+    on_visit: impl Fn(&Visit) + Sync,
+) -> Vec<Visit> {
+    let next = AtomicUsize::new(1);
+    let one_after_another = || {
+        let mut visits = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number > options.count {
+                return visits;
+            }
+            let started = Instant::now();
+            let reply = visit(options, &message(number));
+            let visit = Visit { number, reply, took: started.elapsed() };
+            on_visit(&visit);
+            visits.push(visit);
+            thread::sleep(options.pause);
+        }
+    };
+    let mut visits: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..options.concurrent.min(options.count))
+            .map(|_| scope.spawn(one_after_another))
+            .collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+            .collect()
+    });
+    visits.sort_by_key(|visit| visit.number);
+    visits
+}
+
+fn visit(options: &Options, message: &[u8]) -> io::Result<Vec<u8>> {
+    let timeout = options.timeout;
+    let mut connected = Err(io::Error::other("the server has no address"));
+    for address in &options.addresses {
+        connected = TcpStream::connect_timeout(address, timeout);
+        if connected.is_ok() {
+            break;
+        }
+    }
+    let mut stream = connected?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))?;
+    if !message.is_empty() {
+        stream.write_all(message)?;
+        stream.shutdown(Shutdown::Write)?;
+    }
+    let mut reply = Vec::new();
+    match stream.take(REPLY).read_to_end(&mut reply) {
+        Ok(_) => Ok(reply),
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
+        {
+            Err(io::Error::new(io::ErrorKind::TimedOut, format!("no end within {timeout:?}")))
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -32,36 +32,29 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds the first address of `host` that can be bound, and listens.
-    ///
-    /// `SO_REUSEADDR` is set: otherwise a restarted server could not bind for a minute or so while connections of its
-    /// predecessor linger in TIME_WAIT. `TCP_NODELAY` is set too (accepted sockets inherit it): a small reply need
-    /// not wait for the acknowledgement of the one before it. See socket(7), tcp(7), listen(2).
+    /// Binds the first address of `host` that can be [`bound`], and listens.
     ///
     /// # Errors
     /// `host` has no address, or none of them can be bound: the text names which.
     pub fn bind(host: &str, port: u16, backlog: i32) -> io::Result<Self> {
-        let addresses = (host, port)
-            .to_socket_addrs()
-            .map_err(|error| context(&error, format_args!("cannot resolve {host}")))?;
-        let mut outcome = Err(io::Error::other(format!("{host} has no address")));
-        for address in addresses {
-            match listen(address, backlog) {
-                Ok(socket) => {
-                    let reserve = Some(open_reserve()?);
-                    return Ok(Listener {
-                        socket,
-                        nonblocking: false,
-                        reserve,
-                        last_refusal: None,
-                    });
-                }
-                Err(error) => {
-                    outcome = Err(context(&error, format_args!("cannot listen on {address}")));
-                }
-            }
-        }
-        outcome
+        on_first_address(host, port, |address| Self::listen(bound(address, false)?, backlog))
+    }
+
+    /// Listens on a socket that is [`bound`].
+    ///
+    /// # Errors
+    /// What listen(2) reports; or the descriptor for the reserve is not to be had.
+    pub fn listen(socket: OwnedFd, backlog: i32) -> io::Result<Self> {
+        // nix and std both bound the backlog by a constant of their own; the kernel knows its limit better.
+        // SAFETY: listen(2) takes no pointers.
+        #[allow(unsafe_code)]
+        Errno::result(unsafe { libc::listen(socket.as_raw_fd(), backlog) })?;
+        Ok(Listener {
+            socket: TcpListener::from(socket),
+            nonblocking: false,
+            reserve: Some(open_reserve()?),
+            last_refusal: None,
+        })
     }
 
     /// The address that clients connect to, with the port that the kernel picked if 0 was asked for.
@@ -152,7 +145,41 @@ fn open_reserve() -> io::Result<File> {
     File::open("/dev/null")
 }
 
-fn listen(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+/// What `listen` makes of the first address of `host` for which it does not fail.
+///
+/// # Errors
+/// `host` has no address, or `listen` fails for each: the text names which.
+pub fn on_first_address<T>(
+    host: &str,
+    port: u16,
+    mut listen: impl FnMut(SocketAddr) -> io::Result<T>,
+) -> io::Result<T> {
+    let addresses = (host, port)
+        .to_socket_addrs()
+        .map_err(|error| context(&error, format_args!("cannot resolve {host}")))?;
+    let mut outcome = Err(io::Error::other(format!("{host} has no address")));
+    for address in addresses {
+        match listen(address) {
+            Ok(listening) => return Ok(listening),
+            Err(error) => {
+                outcome = Err(context(&error, format_args!("cannot listen on {address}")));
+            }
+        }
+    }
+    outcome
+}
+
+/// A socket bound to `address`, on which nobody listens yet.
+///
+/// `SO_REUSEADDR` is set: otherwise a restarted server could not bind for a minute or so while connections of its
+/// predecessor linger in TIME_WAIT. `TCP_NODELAY` is set too (accepted sockets inherit it): a small reply need
+/// not wait for the acknowledgement of the one before it. With `shared` so is `SO_REUSEPORT`: more sockets can be bound
+/// to the same address, and connections are spread over those that listen (on FreeBSD `SO_REUSEPORT_LB` does that;
+/// macOS spreads nothing). See socket(7), tcp(7), listen(2).
+///
+/// # Errors
+/// What socket(2) and bind(2) report.
+pub fn bound(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::Inet,
         SocketAddr::V6(_) => AddressFamily::Inet6,
@@ -163,12 +190,14 @@ fn listen(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
     let socket = socket(family, SockType::Stream, SockFlag::empty(), None)?;
     setsockopt(&socket, sockopt::ReuseAddr, &true)?;
     setsockopt(&socket, sockopt::TcpNoDelay, &true)?;
+    if shared {
+        #[cfg(target_os = "freebsd")]
+        setsockopt(&socket, sockopt::ReusePortLb, &true)?;
+        #[cfg(not(target_os = "freebsd"))]
+        setsockopt(&socket, sockopt::ReusePort, &true)?;
+    }
     bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
-    // nix and std both bound the backlog by a constant of their own; the kernel knows its limit better.
-    // SAFETY: listen(2) takes no pointers.
-    #[allow(unsafe_code)]
-    Errno::result(unsafe { libc::listen(socket.as_raw_fd(), backlog) })?;
-    Ok(TcpListener::from(socket))
+    Ok(socket)
 }
 
 /// What an error of accept(2) asks for.

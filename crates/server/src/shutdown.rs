@@ -31,7 +31,7 @@ const GRACE: u32 = 1;
 ///
 /// # Errors
 /// What sigaction(2) reports.
-pub(crate) fn install(once: bool) -> io::Result<()> {
+pub fn install(once: bool) -> io::Result<()> {
     AFTER_ONE_CLIENT.store(once, Ordering::Relaxed);
     MAIN_THREAD.store(pthread_self() as usize, Ordering::Relaxed);
     let action = SigAction::new(SigHandler::Handler(on_signal), SaFlags::empty(), SigSet::empty());
@@ -90,7 +90,7 @@ impl Drop for ReplyOwed {
 /// Waits for the threads that are about to answer, at most until the grace period ends.
 ///
 /// Threads that sleep in recv owe nothing: the process ends under them.
-pub(crate) fn wait_for_replies() {
+pub fn wait_for_replies() {
     while requested() && !expired() && REPLIES_OWED.load(Ordering::Relaxed) > 0 {
         thread::sleep(Duration::from_millis(1));
     }

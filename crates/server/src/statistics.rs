@@ -68,18 +68,29 @@ pub(crate) fn count_would_block(call: Syscall) {
     WOULD_BLOCK[call as usize].fetch_add(1, Ordering::Relaxed);
 }
 
+/// How many clients this process has accepted and not refused so far.
+pub fn clients() -> u64 {
+    ACCEPTED.load(Ordering::Relaxed) - REFUSED.load(Ordering::Relaxed)
+}
+
+/// How many calls of this kind it has made so far, and how many of them would have blocked.
+pub fn calls(call: Syscall) -> (u64, u64) {
+    let [calls, would_block] =
+        [&CALLS, &WOULD_BLOCK].map(|c| c[call as usize].load(Ordering::Relaxed));
+    (calls, would_block)
+}
+
 /// The summary: in the log, and with `json` also as one object on stdout.
 pub(crate) fn report(json: bool) {
     let refused = REFUSED.load(Ordering::Relaxed);
-    let clients = ACCEPTED.load(Ordering::Relaxed) - refused;
+    let clients = clients();
     let mut text = format!("served {clients} clients");
     if refused > 0 {
         let _ = write!(text, ", refused {refused}");
     }
     let mut members = String::new();
     for call in Syscall::ALL {
-        let calls = CALLS[call as usize].load(Ordering::Relaxed);
-        let would_block = WOULD_BLOCK[call as usize].load(Ordering::Relaxed);
+        let (calls, would_block) = self::calls(call);
         if calls == 0 {
             continue;
         }

@@ -1,1 +1,22 @@
-//! A prefork server, and who wakes up when one connection arrives.
+//! A prefork server: several processes that wait for the same connections. Who wakes up when one arrives?
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`mode`] | six ways to wait, a file each: read them side by side |
+//! | [`app`] | what is done with a connection once it is accepted |
+//! | [`worker`] | one of the processes, from fork to exit, and its account of itself |
+//! | [`master`] | the process that forks them, replaces those that die, and ends them |
+//! | [`lock`] | a lock in memory that processes share, for the mode that needs one |
+//! | [`command`] | the server's command line |
+//! | [`experiment`] | all modes under the same connections, compared: the `herd` binary |
+
+pub mod app;
+pub mod command;
+pub mod experiment;
+pub mod lock;
+pub mod master;
+pub mod mode;
+pub mod worker;
+
+pub use app::App;
+pub use mode::Mode;

@@ -1,7 +1,7 @@
 //! The poller on Linux: epoll(7).
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -92,6 +92,13 @@ impl Poller {
             }
         }));
         Ok(())
+    }
+}
+
+/// A poller can be watched itself: it is readable while one of its descriptors is ready. See epoll(7).
+impl AsFd for Poller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The poller on macOS and the BSDs: kqueue(2).
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -131,6 +131,13 @@ impl Poller {
             }
         }
         Ok(())
+    }
+}
+
+/// A poller can be watched itself: it is readable while one of its descriptors is ready. See kqueue(2).
+impl AsFd for Poller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.kqueue.as_fd()
     }
 }
 

@@ -1,0 +1,90 @@
+//! `accept-client HOST MESSAGE`: see the library.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use accept_client::{Options, Visit, run};
+use clap::Parser;
+
+/// Connects, says one line, prints what comes back; with --count again and again
+#[derive(Parser)]
+struct Arguments {
+    /// The server's name or address
+    host: String,
+
+    /// What to say, nothing if it is empty; with --count it may be left out: msg001, msg002 and so on
+    #[arg(required_unless_present = "count")]
+    message: Option<String>,
+
+    /// The server's port
+    #[arg(short, long, default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+
+    /// How many connections, one message each
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    count: Option<u32>,
+
+    /// How many of them at a time
+    #[arg(short, long, value_name = "C", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    concurrent: u32,
+
+    /// How long to wait after each before the next, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=60_000))]
+    pause: u64,
+
+    /// How long the server may be silent, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match try_main(&arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether every visit went well.
+fn try_main(arguments: &Arguments) -> io::Result<bool> {
+    let options = Options {
+        addresses: client::resolve(&arguments.host, arguments.port)?.collect(),
+        count: arguments.count.unwrap_or(1) as usize,
+        concurrent: arguments.concurrent as usize,
+        pause: Duration::from_millis(arguments.pause),
+        timeout: Duration::from_secs(arguments.timeout),
+    };
+    let message = |number| match &arguments.message {
+        Some(text) if text.is_empty() => Vec::new(),
+        Some(text) => format!("{text}\n").into_bytes(),
+        None => format!("msg{number:03}\n").into_bytes(),
+    };
+    let started = Instant::now();
+    let visits = run(&options, message, print);
+    let failed = visits.iter().filter(|visit| visit.reply.is_err()).count();
+    if arguments.count.is_some() {
+        let (count, elapsed) = (visits.len(), started.elapsed().as_secs_f64());
+        // Whoever reads our output may leave early (`| head`): no failure of ours.
+        let _ = writeln!(io::stdout(), "{count} connections, {failed} failed, {elapsed:.2} s");
+    }
+    Ok(failed == 0)
+}
+
+fn print(visit: &Visit) {
+    match &visit.reply {
+        Ok(reply) if reply.is_empty() => {}
+        Ok(reply) => {
+            let mut stdout = io::stdout().lock();
+            let _ = stdout.write_all(reply);
+            if !reply.ends_with(b"\n") {
+                let _ = stdout.write_all(b"\n");
+            }
+        }
+        Err(error) => eprintln!("error: connection {}: {}", visit.number, client::describe(error)),
+    }
+}

@@ -1,0 +1,99 @@
+//! A lock in memory that several processes share.
+//!
+//! A semaphore (sem_init(3) with `pshared`) would do, but for one thing: it does not know who holds it, and a worker that
+//! is killed inside would lock out all others for ever. So the shared word holds its holder's process id, and the master,
+//! who learns of every death, can free it. nginx's `ngx_shmtx` is built so.
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::process;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
+use nix::unistd::Pid;
+
+/// The lock. A process that is forked shares it.
+#[derive(Debug)]
+pub struct Lock {
+    /// The process id of who holds it; 0 is nobody.
+    holder: &'static AtomicI32,
+    /// How often this process could not have it.
+    in_vain: AtomicU64,
+}
+
+/// Held; dropping it releases the lock.
+#[derive(Debug)]
+pub struct Held<'a>(&'a Lock);
+
+impl Lock {
+    /// A lock that nobody holds, in a page of its own that stays mapped until the process ends.
+    ///
+    /// # Errors
+    /// What mmap(2) reports.
+    pub fn new() -> io::Result<Self> {
+        let size = NonZeroUsize::MIN.saturating_add(size_of::<AtomicI32>() - 1);
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        #[allow(unsafe_code)]
+        let page = unsafe { mmap_anonymous(None, size, access, MapFlags::MAP_SHARED) }?;
+        // SAFETY: the page is aligned, zeroed, large enough, never unmapped, and accessed as this atomic alone.
+        #[allow(unsafe_code)]
+        let holder = unsafe { page.cast::<AtomicI32>().as_ref() };
+        Ok(Lock { holder, in_vain: AtomicU64::new(0) })
+    }
+
+    /// Takes it if nobody holds it, and does not wait.
+    pub fn try_lock(&self) -> Option<Held<'_>> {
+        let us = process::id() as i32;
+        match self.holder.compare_exchange(0, us, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => Some(Held(self)),
+            Err(_) => {
+                self.in_vain.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+        }
+    }
+
+    /// How often this process has tried and could not have it.
+    pub fn in_vain(&self) -> u64 {
+        self.in_vain.load(Ordering::Relaxed)
+    }
+
+    /// Frees it if `dead` holds it, a process that is no more.
+    pub fn release_for(&self, dead: Pid) {
+        let _ =
+            self.holder.compare_exchange(dead.as_raw(), 0, Ordering::Release, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.holder.store(0, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_holds_it_at_a_time() {
+        let lock = Lock::new().unwrap();
+        let held = lock.try_lock();
+        assert!(held.is_some());
+        assert!(lock.try_lock().is_none());
+        drop(held);
+        assert!(lock.try_lock().is_some());
+        assert_eq!(lock.in_vain(), 1);
+    }
+
+    #[test]
+    fn what_the_dead_held_is_freed_and_what_the_living_hold_is_not() {
+        let lock = Lock::new().unwrap();
+        std::mem::forget(lock.try_lock());
+        lock.release_for(Pid::from_raw(1));
+        assert!(lock.try_lock().is_none(), "process 1 did not hold it");
+        lock.release_for(Pid::this());
+        assert!(lock.try_lock().is_some());
+    }
+}

@@ -1,0 +1,247 @@
+//! The process that forks the workers: it holds the listeners, and serves nobody itself.
+
+use std::io::{self, PipeReader, Read, Write};
+use std::process;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork};
+use server::{Listener, shutdown, sys};
+use tracing::{info, warn};
+
+use crate::lock::Lock;
+use crate::mode::{Mode, reuseport::SharedPort};
+use crate::{App, worker};
+
+/// What the master is to do.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How the workers wait.
+    pub mode: Mode,
+    /// What they do.
+    pub app: App,
+    /// How many there are.
+    pub workers: usize,
+    /// Where to listen.
+    pub host: String,
+    /// On which ports; 0 is one of the kernel's choice.
+    pub ports: Vec<u16>,
+    /// How many connections may wait, per listener.
+    pub backlog: i32,
+    /// Whether the master makes the workers' own listeners ([`Mode::Reuseport`]) and keeps them.
+    pub keep_listeners: bool,
+    /// Whether each worker prints its account when it ends.
+    pub stats: bool,
+}
+
+/// A worker that lived no longer died of something that its successor will die of too: that one has to wait as long.
+const SHORT_LIFE: Duration = Duration::from_secs(1);
+
+/// How long workers get to leave after SIGTERM: their own second of grace, and some for a loaded machine.
+const LEAVE: Duration = Duration::from_secs(3);
+
+/// Forks the workers, prints where they listen, replaces those that die; after SIGTERM or SIGINT ends them and returns
+/// when the last has been reaped.
+///
+/// # Errors
+/// A port cannot be listened on, or a worker cannot be started to begin with.
+pub fn run(options: &Options) -> io::Result<()> {
+    shutdown::install(false)?;
+    let mut master = Master::new(options)?;
+    let outcome = master.start_all();
+    if outcome.is_ok() {
+        let mut stdout = io::stdout();
+        for address in &master.addresses {
+            let _ = writeln!(stdout, "Listening on {address}");
+        }
+        let _ = stdout.flush();
+        master.replace_the_dead();
+    }
+    master.stop_all();
+    outcome
+}
+
+struct Master<'a> {
+    options: &'a Options,
+    addresses: Vec<std::net::SocketAddr>,
+    doors: Doors,
+    lock: Lock,
+    workers: Vec<Option<Worker>>,
+}
+
+/// What the workers inherit.
+enum Doors {
+    /// The same listeners for all of them.
+    Shared(Vec<Listener>),
+    /// Ports: each worker makes its own listeners, and they end with it.
+    Ports(Vec<SharedPort>),
+    /// The listeners of each worker, in the master's hands as well: a worker's successor takes them over.
+    Kept(Vec<SharedPort>, Vec<Vec<Listener>>),
+}
+
+struct Worker {
+    pid: Pid,
+    started: Instant,
+}
+
+impl<'a> Master<'a> {
+    fn new(options: &'a Options) -> io::Result<Self> {
+        let Options { host, backlog, .. } = options;
+        let ports = options.ports.iter();
+        let doors = if options.mode == Mode::Reuseport {
+            let ports: Vec<_> =
+                ports.map(|&port| SharedPort::take(host, port)).collect::<io::Result<_>>()?;
+            if options.keep_listeners {
+                let listeners = (0..options.workers).map(|_| listen(&ports, *backlog));
+                let listeners = listeners.collect::<io::Result<_>>()?;
+                Doors::Kept(ports, listeners)
+            } else {
+                Doors::Ports(ports)
+            }
+        } else {
+            let listeners = ports.map(|&port| Listener::bind(host, port, *backlog));
+            Doors::Shared(listeners.collect::<io::Result<_>>()?)
+        };
+        let addresses = match &doors {
+            Doors::Shared(listeners) => {
+                listeners.iter().map(Listener::local_address).collect::<io::Result<_>>()?
+            }
+            Doors::Ports(ports) | Doors::Kept(ports, _) => {
+                ports.iter().map(SharedPort::address).collect()
+            }
+        };
+        let workers = (0..options.workers).map(|_| None).collect();
+        Ok(Master { options, addresses, doors, lock: Lock::new()?, workers })
+    }
+
+    /// Starts every worker that is not there.
+    fn start_all(&mut self) -> io::Result<()> {
+        for index in 0..self.workers.len() {
+            if self.workers[index].is_none() {
+                let mut ready = self.start(index)?;
+                // The end of the pipe without a byte is the end of the worker: it has said why.
+                ready
+                    .read_exact(&mut [0])
+                    .map_err(|_| io::Error::other("a worker could not start"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, index: usize) -> io::Result<PipeReader> {
+        let (ready, when_ready) = io::pipe()?;
+        let master = process::id();
+        // SAFETY: this process has one thread, so its child may do whatever a process may (fork(2), signal-safety(7)).
+        #[allow(unsafe_code)]
+        let forked = unsafe { fork() }?;
+        if let ForkResult::Parent { child } = forked {
+            self.workers[index] = Some(Worker { pid: child, started: Instant::now() });
+            return Ok(ready);
+        }
+
+        // This is the child. It never leaves this function.
+        die_with(master);
+        let Options { mode, app, backlog, stats, .. } = *self.options;
+        let listeners = match &mut self.doors {
+            Doors::Shared(listeners) => Ok(std::mem::take(listeners)),
+            Doors::Ports(ports) => listen(ports, backlog),
+            Doors::Kept(_, listeners) => Ok(std::mem::take(&mut listeners[index])),
+        };
+        let outcome = listeners
+            .and_then(|listeners| worker::run(mode, app, listeners, &self.lock, when_ready, stats));
+        process::exit(match outcome {
+            Ok(()) => 0,
+            Err(error) => {
+                eprintln!("error: worker {}: {}", process::id(), server::describe(&error));
+                1
+            }
+        })
+    }
+
+    /// Until SIGTERM or SIGINT.
+    fn replace_the_dead(&mut self) {
+        while !shutdown::requested() {
+            // The signal interrupts the wait; one that comes just before it is followed by an alarm (see `shutdown`).
+            let status = match waitpid(None, None) {
+                Ok(status) => status,
+                Err(_) => continue,
+            };
+            let Some(lived) = self.bury(status) else { continue };
+            while let Err(error) = self.delay_and_start(lived) {
+                warn!("no worker in its place yet: {}", server::describe(&error));
+            }
+        }
+    }
+
+    fn delay_and_start(&mut self, lived: Duration) -> io::Result<()> {
+        if lived < SHORT_LIFE {
+            sys::sleep(SHORT_LIFE);
+        }
+        if shutdown::requested() { Ok(()) } else { self.start_all() }
+    }
+
+    /// Notes that a worker has ended, and how; how long it lived.
+    fn bury(&mut self, status: WaitStatus) -> Option<Duration> {
+        let how = match status {
+            WaitStatus::Exited(_, code) => format!("ended with {code}"),
+            WaitStatus::Signaled(_, signal, _) => format!("was killed by {signal}"),
+            _ => return None,
+        };
+        let pid = status.pid()?;
+        let is_it = |worker: &Option<Worker>| worker.as_ref().is_some_and(|w| w.pid == pid);
+        let worker = self.workers.iter_mut().find(|worker| is_it(worker))?.take()?;
+        self.lock.release_for(pid);
+        if !shutdown::requested() {
+            warn!("worker {pid} {how}");
+        }
+        Some(worker.started.elapsed())
+    }
+
+    /// Passes the signal on, and leaves no child behind.
+    fn stop_all(&mut self) {
+        let living = |workers: &[Option<Worker>]| -> Vec<Pid> {
+            workers.iter().flatten().map(|worker| worker.pid).collect()
+        };
+        for pid in living(&self.workers) {
+            let _ = kill(pid, Signal::SIGTERM);
+        }
+        let deadline = Instant::now() + LEAVE;
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Err(Errno::ECHILD) => break,
+                Ok(WaitStatus::StillAlive) => {
+                    if Instant::now() >= deadline {
+                        for pid in living(&self.workers) {
+                            let _ = kill(pid, Signal::SIGKILL);
+                        }
+                    }
+                    thread::sleep(Duration::from_millis(1));
+                }
+                Ok(status) => drop(self.bury(status)),
+                Err(_) => {}
+            }
+        }
+        info!("all workers have ended");
+    }
+}
+
+fn listen(ports: &[SharedPort], backlog: i32) -> io::Result<Vec<Listener>> {
+    ports.iter().map(|port| port.listen(backlog)).collect()
+}
+
+/// Has the kernel end this worker when its master is gone, however that came to pass. Elsewhere a worker whose master is
+/// killed stays.
+fn die_with(master: u32) {
+    #[cfg(target_os = "linux")]
+    {
+        let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGTERM);
+        if std::os::unix::process::parent_id() != master {
+            process::exit(1); // it was faster
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = master;
+}

@@ -1,0 +1,44 @@
+//! As [`level`](super::level), but edge-triggered: every epoll is told once of each arrival, which makes the herd no
+//! smaller.
+//!
+//! Edge-triggered is about how often *one* poller hears the same news. Here every worker has a poller, and to each of
+//! them it is news.
+
+use std::io;
+
+use peer::Interest;
+use server::{Listener, shutdown};
+use step6_epoll_kqueue::{Poller, Trigger};
+
+use crate::App;
+use crate::app::Clients;
+
+/// Serves all clients at once until the worker is to stop.
+///
+/// # Errors
+/// A listener or the poller is of no use any more.
+pub fn serve(listeners: &mut [Listener], app: App) -> io::Result<()> {
+    let mut poller = Poller::new()?;
+    for (token, listener) in (0..).zip(&mut *listeners) {
+        listener.set_nonblocking()?;
+        poller.add(&*listener, token, Interest::READ, Trigger::Edge)?;
+    }
+    let mut clients = Clients::new(app, listeners.len());
+    let mut events = Vec::new();
+    while !shutdown::requested() {
+        poller.wait(&mut events, None)?;
+        for &event in &events {
+            match listeners.get_mut(event.token as usize) {
+                // All of them: several arrivals may be one piece of news.
+                Some(listener) => {
+                    while let Some(stream) = listener.accept()? {
+                        clients.on_connected(stream, &poller);
+                    }
+                }
+                None => clients.on_ready(event, &poller),
+            }
+        }
+    }
+    clients.finish();
+    Ok(())
+}

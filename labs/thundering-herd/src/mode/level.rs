@@ -1,0 +1,45 @@
+//! Every worker sleeps in its own epoll (kqueue elsewhere), and every epoll watches the shared listener: the herd.
+//!
+//! An epoll puts an entry into the listener's queue, and not an exclusive one: for all the kernel knows, each of them is
+//! there for a purpose of its own. So one connection wakes every worker. One of them accepts it. Those that find the
+//! queue empty before they have left the kernel go back to sleep there (`ep_send_events` asks the listener once more);
+//! the others return from the wait and learn it from accept.
+
+use std::io;
+
+use peer::Interest;
+use server::{Listener, shutdown};
+use step6_epoll_kqueue::{Poller, Trigger};
+
+use crate::App;
+use crate::app::Clients;
+
+/// Serves all clients at once until the worker is to stop.
+///
+/// # Errors
+/// A listener or the poller is of no use any more.
+pub fn serve(listeners: &mut [Listener], app: App) -> io::Result<()> {
+    let mut poller = Poller::new()?;
+    for (token, listener) in (0..).zip(&mut *listeners) {
+        listener.set_nonblocking()?;
+        poller.add(&*listener, token, Interest::READ, Trigger::Level)?;
+    }
+    let mut clients = Clients::new(app, listeners.len());
+    let mut events = Vec::new();
+    while !shutdown::requested() {
+        poller.wait(&mut events, None)?;
+        for &event in &events {
+            match listeners.get_mut(event.token as usize) {
+                // One is enough: as long as more are waiting, the next wait returns at once.
+                Some(listener) => {
+                    if let Some(stream) = listener.accept()? {
+                        clients.on_connected(stream, &poller);
+                    }
+                }
+                None => clients.on_ready(event, &poller),
+            }
+        }
+    }
+    clients.finish();
+    Ok(())
+}

@@ -1,0 +1,51 @@
+//! As [`level`](super::level), but no listener is shared: each worker has its own, bound to the same port with
+//! SO_REUSEPORT (Linux 3.9).
+//!
+//! The kernel picks the listener by a hash of the connection's addresses and ports, when the connection is made. Nobody
+//! else is woken; and whom the hash has chosen gets it, be it busy, stuck, or about to end with the connection still in
+//! its backlog.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::sys::socket::{SockaddrStorage, getsockname};
+use server::{Listener, listener};
+
+/// A port that is taken, and that nobody listens on yet. (A socket that is merely bound gets no connections.)
+#[derive(Debug)]
+pub struct SharedPort {
+    address: SocketAddr,
+    _bound: OwnedFd,
+}
+
+impl SharedPort {
+    /// Takes the port, which others may then share.
+    ///
+    /// # Errors
+    /// `host` has no address, or the port is taken already.
+    pub fn take(host: &str, port: u16) -> io::Result<Self> {
+        listener::on_first_address(host, port, |address| {
+            let bound = listener::bound(address, true)?;
+            // With port 0 the kernel has chosen one just now.
+            let name: SockaddrStorage = getsockname(bound.as_raw_fd())?;
+            let port = name.as_sockaddr_in().map(|v4| v4.port());
+            let port = port.or_else(|| name.as_sockaddr_in6().map(|v6| v6.port()));
+            let address = SocketAddr::new(address.ip(), port.unwrap_or(address.port()));
+            Ok(SharedPort { address, _bound: bound })
+        })
+    }
+
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// One more listener on it.
+    ///
+    /// # Errors
+    /// What socket(2), bind(2) and listen(2) report.
+    pub fn listen(&self, backlog: i32) -> io::Result<Listener> {
+        Listener::listen(listener::bound(self.address, true)?, backlog)
+    }
+}

@@ -1,0 +1,48 @@
+//! As [`level`](super::level), but who wants to accept must hold a lock that all workers share.
+//!
+//! The lock is tried, not waited for: a worker that cannot have it has other clients to serve. It keeps the losers from
+//! calling accept in vain. It does not keep them from being woken, and that is what the herd costs. (nginx's
+//! `accept_mutex` goes one step further: who does not hold the lock takes the listener off its list.)
+
+use std::io;
+
+use peer::Interest;
+use server::{Listener, shutdown};
+use step6_epoll_kqueue::{Poller, Trigger};
+
+use crate::App;
+use crate::app::Clients;
+use crate::lock::Lock;
+
+/// Serves all clients at once until the worker is to stop.
+///
+/// # Errors
+/// A listener or the poller is of no use any more.
+pub fn serve(listeners: &mut [Listener], app: App, lock: &Lock) -> io::Result<()> {
+    let mut poller = Poller::new()?;
+    for (token, listener) in (0..).zip(&mut *listeners) {
+        listener.set_nonblocking()?;
+        poller.add(&*listener, token, Interest::READ, Trigger::Level)?;
+    }
+    let mut clients = Clients::new(app, listeners.len());
+    let mut events = Vec::new();
+    while !shutdown::requested() {
+        poller.wait(&mut events, None)?;
+        for &event in &events {
+            match listeners.get_mut(event.token as usize) {
+                // Whoever holds it accepts; if it is still needed then, the next wait returns at once.
+                Some(listener) => {
+                    let Some(held) = lock.try_lock() else { continue };
+                    let accepted = listener.accept()?;
+                    drop(held);
+                    if let Some(stream) = accepted {
+                        clients.on_connected(stream, &poller);
+                    }
+                }
+                None => clients.on_ready(event, &poller),
+            }
+        }
+    }
+    clients.finish();
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! One of the processes that wait: from fork to exit.
+
+use std::io::{self, PipeWriter, Write};
+use std::os::fd::AsFd;
+use std::process;
+use std::time::Duration;
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::stat::fstat;
+use serde::{Deserialize, Serialize};
+use server::statistics::{self, Syscall};
+use server::{Listener, shutdown};
+use tracing::info;
+
+use crate::mode::{self, Mode};
+use crate::{App, lock::Lock};
+
+/// What a worker did, as one JSON object in a line on stdout when it ends (`--stats`).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Account {
+    /// Its process.
+    pub pid: i32,
+    /// How many connections it accepted.
+    pub connections: u64,
+    /// How often the call in which it sleeps returned: epoll_wait or kevent; in the mode `accept`, accept itself.
+    pub returns: u64,
+    /// How often it was told that there is something to accept, and there was nothing, or the lock was taken.
+    pub in_vain: u64,
+    /// How often it went to sleep while it served: getrusage(2), `ru_nvcsw`.
+    pub voluntary_switches: u64,
+    /// What it used while it served, in user and kernel mode together, in microseconds.
+    pub cpu_microseconds: u64,
+    /// Its listeners' inodes: `socket:[...]` in /proc/PID/fd.
+    pub listeners: Vec<u64>,
+}
+
+/// Waits and serves in the way of `mode` until SIGTERM. `ready` is closed after a byte when the worker is about to wait.
+///
+/// # Errors
+/// A listener or the poller is of no use (any more).
+pub fn run(
+    mode: Mode,
+    app: App,
+    mut listeners: Vec<Listener>,
+    lock: &Lock,
+    mut ready: PipeWriter,
+    stats: bool,
+) -> io::Result<()> {
+    let inodes = listeners.iter().map(inode).collect::<io::Result<Vec<_>>>()?;
+    info!("worker {} waits for {}", process::id(), sockets(&inodes));
+    ready.write_all(b"!")?;
+    drop(ready);
+
+    let (switches, cpu) = used()?;
+    match mode {
+        Mode::Accept => listeners.iter_mut().try_for_each(|l| mode::accept::serve(l, app)),
+        Mode::Level | Mode::Reuseport => mode::level::serve(&mut listeners, app),
+        #[cfg(target_os = "linux")]
+        Mode::Edge => mode::edge::serve(&mut listeners, app),
+        #[cfg(target_os = "linux")]
+        Mode::Exclusive => mode::exclusive::serve(&mut listeners, app),
+        Mode::Semaphore => mode::semaphore::serve(&mut listeners, app, lock),
+    }?;
+    shutdown::wait_for_replies();
+    if stats {
+        let (switches_now, cpu_now) = used()?;
+        let (accepts, would_block) = statistics::calls(Syscall::Accept);
+        let wait = if cfg!(target_os = "linux") { Syscall::EpollWait } else { Syscall::Kevent };
+        let account = Account {
+            pid: process::id() as i32,
+            connections: statistics::clients(),
+            returns: if mode == Mode::Accept { accepts } else { statistics::calls(wait).0 },
+            in_vain: would_block + lock.in_vain(),
+            voluntary_switches: switches_now - switches,
+            cpu_microseconds: (cpu_now - cpu).as_micros() as u64,
+            listeners: inodes,
+        };
+        // One write: the workers share this pipe (pipe(7), PIPE_BUF).
+        let line = serde_json::to_string(&account)? + "\n";
+        let _ = io::stdout().write_all(line.as_bytes());
+    }
+    Ok(())
+}
+
+/// The inode of a listener's socket: two descriptors with the same one are the same listener.
+fn inode(listener: &Listener) -> io::Result<u64> {
+    Ok(fstat(listener.as_fd())?.st_ino)
+}
+
+/// Sockets with these inodes, as /proc/PID/fd shows them.
+pub fn sockets(inodes: &[u64]) -> String {
+    let sockets: Vec<_> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
+    sockets.join(", ")
+}
+
+/// Voluntary context switches and CPU time so far.
+fn used() -> io::Result<(u64, Duration)> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+    let [user, system] = [usage.user_time(), usage.system_time()].map(|time| {
+        Duration::from_secs(time.tv_sec() as u64) + Duration::from_micros(time.tv_usec() as u64)
+    });
+    Ok((usage.voluntary_context_switches() as u64, user + system))
+}
