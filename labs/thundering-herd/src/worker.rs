@@ -88,7 +88,7 @@ fn inode(listener: &Listener) -> io::Result<u64> {
 }
 
 /// Sockets with these inodes, as /proc/PID/fd shows them.
-pub fn sockets(inodes: &[u64]) -> String {
+fn sockets(inodes: &[u64]) -> String {
     let sockets: Vec<_> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
     sockets.join(", ")
 }

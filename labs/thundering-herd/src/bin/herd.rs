@@ -9,7 +9,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use nix::sys::utsname::uname;
 use serde_json::json;
 use thundering_herd::experiment::{ARRIVALS, Loss, Measurement, lose, measure};
-use thundering_herd::worker::sockets;
 use thundering_herd::{Mode, command};
 
 /// Starts the prefork server in each mode, sends it connections, and prints who woke up for them
@@ -165,13 +164,16 @@ fn by_arrivals(rows: &[Measurement]) -> Table {
 
 /// Whose listener is whose: equal inodes are one and the same.
 fn listeners(rows: &[&Measurement]) -> String {
-    let mut text = "The listeners, as /proc/PID/fd shows them:\n".to_owned();
+    let mut text = "The listeners' inodes, socket:[...] in /proc/PID/fd:\n".to_owned();
     for row in rows {
         let mut inodes: Vec<_> = row.workers.iter().flat_map(|w| w.listeners.clone()).collect();
         inodes.sort_unstable();
         inodes.dedup();
-        let whose = if inodes.len() == 1 { "in every worker" } else { "one in each worker" };
-        text += &format!("{:11}{} {whose}\n", row.mode, sockets(&inodes));
+        let whose =
+            if inodes.len() == 1 { "the same in every worker" } else { "one in each worker" };
+        let shown: Vec<_> = inodes.iter().take(8).map(u64::to_string).collect();
+        let more = if inodes.len() > 8 { ", ..." } else { "" };
+        text += &format!("{:11}{}{more}: {whose}\n", row.mode, shown.join(", "));
     }
     text
 }

@@ -1,0 +1,106 @@
+//! Who wakes up, in counts: never in times, which are the machine's.
+
+use std::path::Path;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use thundering_herd::Mode;
+use thundering_herd::experiment::{ARRIVALS, Arrivals, Measurement, lose, measure};
+
+const WORKERS: usize = 8;
+
+fn server() -> (&'static Path, &'static [&'static str]) {
+    (Path::new(env!("CARGO_BIN_EXE_thundering-herd")), &[])
+}
+
+/// Far enough apart that on a loaded machine, too, everybody is asleep again when the next connection comes.
+const SPACED: Arrivals =
+    Arrivals { name: "spaced", concurrent: 1, pause: Duration::from_millis(8) };
+
+fn spaced(mode: Mode) -> Measurement {
+    measure(server(), mode, SPACED, WORKERS, 150, || {}).unwrap()
+}
+
+fn switches(mode: Mode) -> f64 {
+    spaced(mode).per_connection(|worker| worker.voluntary_switches)
+}
+
+#[test]
+fn a_shared_listener_in_everybodys_poller_wakes_the_herd() {
+    let switches = switches(Mode::Level);
+    assert!(switches >= WORKERS as f64 / 2.0, "{switches} switches per connection");
+}
+
+#[test]
+fn blocking_accept_wakes_one_and_in_turn() {
+    let measured = spaced(Mode::Accept);
+    let switches = measured.per_connection(|worker| worker.voluntary_switches);
+    assert!(switches <= 1.5, "{switches} switches per connection");
+    #[cfg(target_os = "linux")]
+    assert!(measured.imbalance() < 1.5, "{measured:?}");
+}
+
+#[test]
+fn a_listener_for_each_worker_wakes_its_worker() {
+    let measured = spaced(Mode::Reuseport);
+    let switches = measured.per_connection(|worker| worker.voluntary_switches);
+    assert!(switches <= 1.5, "{switches} switches per connection");
+    let mut listeners: Vec<_> = measured.workers.iter().flat_map(|w| &w.listeners).collect();
+    listeners.dedup();
+    assert_eq!(listeners.len(), WORKERS, "each has its own");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn edge_triggered_wakes_the_herd_too() {
+    let switches = switches(Mode::Edge);
+    assert!(switches >= WORKERS as f64 / 2.0, "{switches} switches per connection");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn exclusive_wakes_one_and_nearly_always_the_same() {
+    let measured = spaced(Mode::Exclusive);
+    let switches = measured.per_connection(|worker| worker.voluntary_switches);
+    assert!(switches <= 1.5, "{switches} switches per connection");
+    let most = measured.workers.iter().map(|worker| worker.connections).max();
+    assert!(most > Some(measured.connections / 2), "{measured:?}");
+}
+
+#[test]
+fn every_connection_is_served_exactly_once_in_every_mode_and_however_they_come() {
+    // `measure` compares what the workers say with what their clients were told.
+    for &mode in Mode::value_variants() {
+        for arrivals in &ARRIVALS[1..] {
+            let measured = measure(server(), mode, *arrivals, WORKERS, 300, || {}).unwrap();
+            let served: u64 = measured.workers.iter().map(|worker| worker.connections).sum();
+            assert_eq!(served, 300, "{mode:?}");
+        }
+    }
+}
+
+#[test]
+fn a_shared_listener_loses_nothing_when_a_worker_dies() {
+    for mode in [Mode::Accept, Mode::Level, Mode::Semaphore] {
+        let loss = lose(server(), mode, false, 4, 40).unwrap();
+        assert_eq!(loss.reset, 0, "{loss:?}");
+    }
+}
+
+/// Unless the kernel hands them on, or the master has kept the listener.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_workers_own_listener_takes_with_it_what_waits_there() {
+    let loss = lose(server(), Mode::Reuseport, false, 4, 40).unwrap();
+    assert_eq!(loss.at_once + loss.later + loss.reset, 40);
+    assert!(loss.at_once < 40, "the hash has sent none of 40 to one worker of four: {loss:?}");
+    let migrates = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_migrate_req");
+    if migrates.is_ok_and(|text| text.trim() == "1") {
+        assert_eq!(loss.reset, 0, "{loss:?}");
+    } else {
+        assert_eq!(loss.later, 0, "{loss:?}");
+    }
+
+    let loss = lose(server(), Mode::Reuseport, true, 4, 40).unwrap();
+    assert_eq!(loss.reset, 0, "{loss:?}");
+}

@@ -1,0 +1,316 @@
+//! The server as a user meets it: what it serves, whom it replaces, how it ends, what it says to nonsense.
+
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use accept_client::{Options, Visit, run};
+use check::process::{Finished, Server};
+use check::{Client, wait_until};
+use clap::ValueEnum;
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use thundering_herd::Mode;
+use thundering_herd::worker::Account;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_thundering-herd");
+
+fn start(mode: Mode, app: &str, workers: usize) -> Server {
+    let (mode, workers) = (mode.name(), workers.to_string());
+    let arguments =
+        ["--port", "0", "--mode", &mode, "--app", app, "--workers", &workers, "--stats", "-q"];
+    Server::start(BINARY, arguments).unwrap()
+}
+
+fn visits(address: SocketAddr, count: usize, concurrent: usize, message: &str) -> Vec<Visit> {
+    let options = Options {
+        addresses: vec![address],
+        count,
+        concurrent,
+        pause: Duration::ZERO,
+        timeout: Duration::from_secs(20),
+    };
+    let message = |number| match message {
+        "" => Vec::new(),
+        message => format!("{message}{number:03}\n").into_bytes(),
+    };
+    run(&options, message, |_| {})
+}
+
+fn served_by(visit: &Visit) -> Pid {
+    let reply = String::from_utf8(visit.reply.as_ref().unwrap().clone()).unwrap();
+    Pid::from_raw(reply.trim().parse().unwrap())
+}
+
+fn stop(server: Server) -> Finished {
+    let finished = server.stop().unwrap();
+    assert_eq!(finished.status.code(), Some(0), "{}", finished.stderr);
+    finished
+}
+
+fn accounts(finished: &Finished) -> Vec<Account> {
+    let lines = finished.stdout.lines().filter(|line| line.starts_with('{'));
+    lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn is_gone(pid: Pid) -> bool {
+    kill(pid, None) == Err(Errno::ESRCH)
+}
+
+#[test]
+fn each_message_is_printed_once_by_a_worker() {
+    for &mode in Mode::value_variants() {
+        let server = start(mode, "print", 4);
+        for visit in visits(server.address(), 60, 6, "msg") {
+            assert_eq!(visit.reply.unwrap(), b"", "{mode:?}");
+        }
+        let finished = stop(server);
+        let workers: Vec<_> = accounts(&finished).iter().map(|worker| worker.pid).collect();
+        let mut messages = Vec::new();
+        for line in finished.stdout.lines().filter(|line| !line.starts_with('{')) {
+            let (pid, message) = line.split_once(" received: ").unwrap();
+            assert!(workers.contains(&pid.parse().unwrap()), "{line}");
+            messages.push(message);
+        }
+        messages.sort_unstable();
+        let expected: Vec<_> = (1..=60).map(|number| format!("msg{number:03}")).collect();
+        assert_eq!(messages, expected, "{mode:?}");
+    }
+}
+
+#[test]
+fn echo_is_the_protocol_of_the_course() {
+    for &mode in Mode::value_variants() {
+        let server = start(mode, "echo", 3);
+        // One at a time: in the mode accept each client has a worker to itself.
+        for _ in 0..6 {
+            let mut client = Client::greeted(server.address()).unwrap();
+            client.echo(b"ignored^abc$de^abte$f").unwrap();
+            client.echo(&[b"^", &[b'x'; 100_000][..], b"$"].concat()).unwrap();
+        }
+        stop(server);
+    }
+}
+
+#[test]
+fn what_one_says_the_others_hear() {
+    let server = start(Mode::Level, "chat", 1);
+    let mut clients: Vec<_> = (0..3).map(|_| Client::connect(server.address()).unwrap()).collect();
+    // Whoever has been heard is known to the worker.
+    let mut speaker = clients.remove(0);
+    wait_until("the others are there", || {
+        speaker.send(b"is anybody there?\n").unwrap();
+        clients.iter_mut().all(|client| {
+            client.stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+            client.stream.read(&mut [0; 1024]).is_ok()
+        })
+    })
+    .unwrap();
+    for client in &mut clients {
+        client.stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    }
+    clients[0].send(b"no").unwrap();
+    clients[0].send(b"body\n").unwrap();
+    speaker.expect(b"nobody\n").unwrap();
+    let mut last = BufReader::new(&clients[1].stream).lines();
+    while last.next().unwrap().unwrap() != "nobody" {}
+    stop(server);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn who_does_not_listen_is_sent_away_and_nobody_else_waits() {
+    let server = start(Mode::Level, "chat", 1);
+    let mut speaker = Client::connect(server.address()).unwrap();
+    let mut deaf = Client::connect(server.address()).unwrap();
+    deaf.send(b"I am here\n").unwrap();
+    speaker.expect(b"I am here\n").unwrap();
+
+    // Once the deaf one's buffers and its 64 KiB here are full, it is closed; its descriptor is gone then.
+    let worker = Pid::from_raw(children(server.pid())[0]);
+    let before = descriptors(worker);
+    let line = [&[b'x'; 4000][..], b"\n"].concat();
+    wait_until("the deaf one is sent away", || {
+        speaker.send(&line).unwrap();
+        descriptors(worker) < before
+    })
+    .unwrap();
+
+    let mut other = Client::connect(server.address()).unwrap();
+    other.send(b"and me\n").unwrap();
+    speaker.expect(b"and me\n").unwrap();
+    stop(server);
+}
+
+#[test]
+fn a_worker_that_is_killed_under_load_is_replaced_and_nobody_is_refused() {
+    for &mode in Mode::value_variants() {
+        let server = start(mode, "pid", 4);
+        let address = server.address();
+        let victim = served_by(&visits(address, 1, 1, "")[0]);
+        let during = std::thread::scope(|scope| {
+            let during = scope.spawn(|| visits(address, 2000, 8, ""));
+            kill(victim, Signal::SIGKILL).unwrap();
+            during.join().unwrap()
+        });
+        // What the victim had in hand is lost; there is always somebody who listens.
+        for error in during.iter().filter_map(|visit| visit.reply.as_ref().err()) {
+            assert_ne!(error.kind(), ErrorKind::ConnectionRefused, "{mode:?}");
+        }
+        wait_until("the dead is buried", || is_gone(victim)).unwrap();
+        for visit in visits(address, 200, 8, "") {
+            assert!(visit.reply.is_ok(), "{mode:?}: {visit:?}");
+        }
+        #[cfg(target_os = "linux")]
+        wait_until("there are four again", || children(server.pid()).len() == 4).unwrap();
+        let finished = stop(server);
+        #[cfg(target_os = "linux")]
+        assert_eq!(accounts(&finished).len(), 4, "{mode:?}: {finished:?}");
+        assert!(finished.stderr.contains(&format!("worker {victim} was killed by SIGKILL")));
+    }
+}
+
+#[test]
+fn sigterm_and_sigint_end_all_of_them() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        for &mode in Mode::value_variants() {
+            let server = start(mode, "echo", 5);
+            let _idle = Client::greeted(server.address()).unwrap();
+            server.signal(signal).unwrap();
+            let finished = server.wait(Duration::from_secs(20)).unwrap();
+            assert_eq!(finished.status.code(), Some(0), "{mode:?}");
+            let accounts = accounts(&finished);
+            assert_eq!(accounts.len(), 5, "{mode:?}: {finished:?}");
+            for account in accounts {
+                assert!(is_gone(Pid::from_raw(account.pid)), "{mode:?}");
+            }
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_worker_outlives_its_master() {
+    for &mode in Mode::value_variants() {
+        let server = start(mode, "pid", 3);
+        let workers = children(server.pid());
+        assert_eq!(workers.len(), 3);
+        drop(server); // SIGKILL
+        let all_gone = || workers.iter().all(|&pid| is_gone(Pid::from_raw(pid)));
+        wait_until("the workers have ended", all_gone).unwrap();
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn connections_leave_no_descriptor_behind() {
+    for &mode in Mode::value_variants() {
+        for (app, message) in [("print", "msg"), ("echo", "^msg$"), ("pid", "")] {
+            let server = start(mode, app, 1);
+            let worker = Pid::from_raw(children(server.pid())[0]);
+            visits(server.address(), 1, 1, message);
+            let closed = |count| wait_until("all are closed", || descriptors(worker) == count);
+            // Listener, reserve, poller and so on; the connection itself may take a moment to go.
+            let mut before = descriptors(worker);
+            wait_until("one is closed", || {
+                let now = descriptors(worker);
+                std::mem::replace(&mut before, now) == now
+            })
+            .unwrap();
+            visits(server.address(), 300, 4, message);
+            closed(before).unwrap_or_else(|error| panic!("{mode:?} {app}: {error}"));
+            stop(server);
+        }
+    }
+}
+
+/// A server whose lines are read one by one: it listens twice, and prints what it receives.
+struct Lines {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Lines {
+    fn next(&mut self) -> String {
+        self.lines.next().unwrap().unwrap()
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn every_port_is_served() {
+    for &mode in Mode::value_variants().iter().filter(|&&mode| mode != Mode::Accept) {
+        let mut child = Command::new(BINARY)
+            .args(["--port", "0", "--port", "0", "--mode", &mode.name(), "-q"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut server = Lines { child, lines };
+        let addresses = [server.next(), server.next()]
+            .map(|line| line.strip_prefix("Listening on ").unwrap().parse::<SocketAddr>().unwrap());
+        for (address, message) in addresses.into_iter().zip(["one", "two"]) {
+            TcpStream::connect(address).unwrap().write_all(message.as_bytes()).unwrap();
+            let line = server.next();
+            assert!(line.ends_with(&format!(" received: {message}")), "{mode:?}: {line}");
+        }
+    }
+}
+
+fn run_to_its_end(arguments: &[&str]) -> Output {
+    Command::new(BINARY).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+#[test]
+fn a_taken_port_is_one_line_and_exit_code_1() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    for &mode in Mode::value_variants() {
+        let output = run_to_its_end(&["--mode", &mode.name(), "--port", &port]);
+        assert_eq!(output.status.code(), Some(1), "{mode:?}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let expected =
+            format!("error: cannot listen on 127.0.0.1:{port}: Address already in use\n");
+        assert_eq!(stderr, expected, "{mode:?}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn nonsense_is_a_usage_error() {
+    for (arguments, complaint) in [
+        (&["--workers", "0"][..], "0 is not in 1..=1000"),
+        (&["--mode", "sleepy"], "sleepy"),
+        (&["--app", "mail"], "mail"),
+        (&["--port", "65536"], "65536"),
+        (&["--mode", "accept", "--port", "0", "--port", "0"], "waits for one listener"),
+        (&["--mode", "accept", "--app", "chat"], "--app chat needs another --mode"),
+        (&["--mode", "accept", "--keep-listeners"], "--keep-listeners is about"),
+    ] {
+        let output = run_to_its_end(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.starts_with("error: ") && stderr.contains(complaint), "{stderr}");
+    }
+}
+
+/// The processes that this one has forked.
+#[cfg(target_os = "linux")]
+fn children(pid: Pid) -> Vec<i32> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let text = std::fs::read_to_string(path).unwrap();
+    text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+#[cfg(target_os = "linux")]
+fn descriptors(pid: Pid) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
