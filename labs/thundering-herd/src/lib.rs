@@ -2,7 +2,7 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | [`mode`] | six ways to wait, a file each: read them side by side |
+//! | [`mode`] | seven ways to wait, a file each: read them side by side |
 //! | [`app`] | what is done with a connection once it is accepted |
 //! | [`worker`] | one of the processes, from fork to exit, and its account of itself |
 //! | [`master`] | the process that forks them, replaces those that die, and ends them |

@@ -12,6 +12,7 @@ pub mod edge;
 #[cfg(target_os = "linux")]
 pub mod exclusive;
 pub mod level;
+pub mod mutex;
 pub mod reuseport;
 pub mod semaphore;
 
@@ -31,6 +32,8 @@ pub enum Mode {
     Exclusive,
     /// Level-triggered, and only who gets hold of a lock may accept
     Semaphore,
+    /// Level-triggered, and only who holds a lock watches the listener at all: nginx's accept_mutex
+    Mutex,
     /// Each worker has a listener of its own on the same port: SO_REUSEPORT
     Reuseport,
 }

@@ -59,6 +59,7 @@ pub fn run(
         Mode::Edge => mode::edge::serve(&mut listeners, app),
         #[cfg(target_os = "linux")]
         Mode::Exclusive => mode::exclusive::serve(&mut listeners, app),
+        Mode::Mutex => mode::mutex::serve(&mut listeners, app, lock),
         Mode::Semaphore => mode::semaphore::serve(&mut listeners, app, lock),
     }?;
     shutdown::wait_for_replies();

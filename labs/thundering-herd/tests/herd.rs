@@ -50,6 +50,16 @@ fn a_listener_for_each_worker_wakes_its_worker() {
     assert_eq!(listeners.len(), WORKERS, "each has its own");
 }
 
+#[test]
+fn a_lock_around_the_wait_wakes_its_holder_and_around_accept_the_herd() {
+    // The others look after the lock twice a second, however many connections come meanwhile.
+    let around_wait =
+        spaced(Mode::Mutex).per_connection(|worker| worker.voluntary_switches - worker.in_vain);
+    assert!(around_wait <= 1.5, "{around_wait} switches per connection");
+    let around_accept = switches(Mode::Semaphore);
+    assert!(around_accept >= WORKERS as f64 / 2.0, "{around_accept} switches per connection");
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn edge_triggered_wakes_the_herd_too() {
@@ -81,7 +91,7 @@ fn every_connection_is_served_exactly_once_in_every_mode_and_however_they_come()
 
 #[test]
 fn a_shared_listener_loses_nothing_when_a_worker_dies() {
-    for mode in [Mode::Accept, Mode::Level, Mode::Semaphore] {
+    for mode in [Mode::Accept, Mode::Level, Mode::Semaphore, Mode::Mutex] {
         let loss = lose(server(), mode, false, 4, 40).unwrap();
         assert_eq!(loss.reset, 0, "{loss:?}");
     }

@@ -1,8 +1,8 @@
 //! As [`level`](super::level), but who wants to accept must hold a lock that all workers share.
 //!
 //! The lock is tried, not waited for: a worker that cannot have it has other clients to serve. It keeps the losers from
-//! calling accept in vain. It does not keep them from being woken, and that is what the herd costs. (nginx's
-//! `accept_mutex` goes one step further: who does not hold the lock takes the listener off its list.)
+//! calling accept in vain. It does not keep them from being woken, and that is what the herd costs. ([`mutex`](super::mutex) goes one
+//! step further.)
 
 use std::io;
 

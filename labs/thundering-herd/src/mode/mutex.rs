@@ -1,0 +1,60 @@
+//! As [`semaphore`](super::semaphore), with the lock around the wait instead of around accept: who does not hold it takes
+//! the listener off its list. nginx's `accept_mutex`, which was its cure before EPOLLEXCLUSIVE.
+//!
+//! Only the holder can be woken. The others sleep on, and look after the lock now and then. What it costs: the holder
+//! is likely to get hold of it again, so one worker does most of the work; and if it is stuck, nobody accepts.
+
+use std::io;
+use std::time::Duration;
+
+use peer::Interest;
+use server::{Listener, shutdown};
+use step6_epoll_kqueue::{Poller, Trigger};
+
+use crate::App;
+use crate::app::Clients;
+use crate::lock::Lock;
+
+/// How soon a worker tries again that could not have the lock. nginx's `accept_mutex_delay` is 500 ms as well.
+const TRY_AGAIN: Duration = Duration::from_millis(500);
+
+/// Serves all clients at once until the worker is to stop.
+///
+/// # Errors
+/// A listener or the poller is of no use any more.
+pub fn serve(listeners: &mut [Listener], app: App, lock: &Lock) -> io::Result<()> {
+    let mut poller = Poller::new()?;
+    for listener in &mut *listeners {
+        listener.set_nonblocking()?;
+    }
+    let mut clients = Clients::new(app, listeners.len());
+    let mut events = Vec::new();
+    let mut watching = false;
+    while !shutdown::requested() {
+        let held = lock.try_lock();
+        if held.is_some() != watching {
+            for (token, listener) in (0..).zip(&*listeners) {
+                match held {
+                    Some(_) => poller.add(listener, token, Interest::READ, Trigger::Level)?,
+                    None => poller.delete(listener)?,
+                }
+            }
+            watching = held.is_some();
+        }
+        poller.wait(&mut events, if watching { None } else { Some(TRY_AGAIN) })?;
+        for &event in &events {
+            match listeners.get_mut(event.token as usize) {
+                // One is enough: as long as more are waiting, the next wait returns at once, whoever it is that waits.
+                Some(listener) => {
+                    if let Some(stream) = listener.accept()? {
+                        clients.on_connected(stream, &poller);
+                    }
+                }
+                None => clients.on_ready(event, &poller),
+            }
+        }
+        drop(held);
+    }
+    clients.finish();
+    Ok(())
+}
