@@ -10,12 +10,14 @@
 //! | [`sys`] | the system calls that can wait: counted, traced, EINTR retried |
 //! | [`shutdown`] | SIGINT and SIGTERM, and the second of grace after them |
 //! | [`signals`] | signals as readable bytes, for an event loop (step 7) |
+//! | [`children`] | child processes: how one ended, an end for all (the labs) |
 //! | [`statistics`] | the summary at the end, and `--stats` |
 //! | [`logging`] | the log on stderr, and `--trace` |
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+pub mod children;
 pub mod connection;
 pub mod listener;
 pub mod logging;

@@ -99,7 +99,7 @@ pub(crate) fn accept(listener: &TcpListener, nonblocking: bool) -> io::Result<St
             let name = PeerName(address);
             info!("peer {name} connected");
             statistics::count_accepted();
-            Ok(Stream { socket, name })
+            Ok(Stream { socket, name, handed_over: false })
         }
         Err(error) => {
             if error.kind() == io::ErrorKind::WouldBlock {
@@ -117,6 +117,7 @@ pub(crate) fn accept(listener: &TcpListener, nonblocking: bool) -> io::Result<St
 pub struct Stream {
     socket: TcpStream,
     name: PeerName,
+    handed_over: bool,
 }
 
 impl Stream {
@@ -131,6 +132,12 @@ impl Stream {
     /// The peer is gone already.
     pub fn shutdown(&self) -> io::Result<()> {
         self.socket.shutdown(std::net::Shutdown::Write)
+    }
+
+    /// Closes this process's descriptor of a connection that another process, a child, has as well and serves: the
+    /// connection goes on, and nothing is said of its end.
+    pub fn hand_over(mut self) {
+        self.handed_over = true;
     }
 
     /// Closing a socket whose input has not all been read resets the connection, and a reset throws away what is still
@@ -204,6 +211,9 @@ impl AsFd for Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        if self.handed_over {
+            return;
+        }
         if shutdown::requested() {
             self.discard_input();
         }

@@ -2,14 +2,12 @@
 
 use std::io::{self, PipeReader, Read, Write};
 use std::process;
-use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
-use server::{Listener, shutdown, sys};
+use server::{Listener, children, shutdown, sys};
 use tracing::{info, warn};
 
 use crate::lock::Lock;
@@ -39,9 +37,6 @@ pub struct Options {
 
 /// A worker that lived no longer died of something that its successor will die of too: that one has to wait as long.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
-
-/// How long workers get to leave after SIGTERM: their own second of grace, and some for a loaded machine.
-const LEAVE: Duration = Duration::from_secs(3);
 
 /// Forks the workers, prints where they listen, replaces those that die; after SIGTERM or SIGINT ends them and returns
 /// when the last has been reaped.
@@ -185,45 +180,17 @@ impl<'a> Master<'a> {
 
     /// Notes that a worker has ended, and how; how long it lived.
     fn bury(&mut self, status: WaitStatus) -> Option<Duration> {
-        let how = match status {
-            WaitStatus::Exited(_, code) => format!("ended with {code}"),
-            WaitStatus::Signaled(_, signal, _) => format!("was killed by {signal}"),
-            _ => return None,
-        };
-        let pid = status.pid()?;
+        let (pid, how) = children::ended(status)?;
         let is_it = |worker: &Option<Worker>| worker.as_ref().is_some_and(|w| w.pid == pid);
         let worker = self.workers.iter_mut().find(|worker| is_it(worker))?.take()?;
         self.lock.release_for(pid);
-        if !shutdown::requested() {
-            warn!("worker {pid} {how}");
-        }
+        warn!("worker {pid} {how}");
         Some(worker.started.elapsed())
     }
 
     /// Passes the signal on, and leaves no child behind.
-    fn stop_all(&mut self) {
-        let living = |workers: &[Option<Worker>]| -> Vec<Pid> {
-            workers.iter().flatten().map(|worker| worker.pid).collect()
-        };
-        for pid in living(&self.workers) {
-            let _ = kill(pid, Signal::SIGTERM);
-        }
-        let deadline = Instant::now() + LEAVE;
-        loop {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Err(Errno::ECHILD) => break,
-                Ok(WaitStatus::StillAlive) => {
-                    if Instant::now() >= deadline {
-                        for pid in living(&self.workers) {
-                            let _ = kill(pid, Signal::SIGKILL);
-                        }
-                    }
-                    thread::sleep(Duration::from_millis(1));
-                }
-                Ok(status) => drop(self.bury(status)),
-                Err(_) => {}
-            }
-        }
+    fn stop_all(&self) {
+        children::stop(self.workers.iter().flatten().map(|worker| worker.pid).collect());
         info!("all workers have ended");
     }
 }
