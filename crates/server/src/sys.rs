@@ -134,6 +134,14 @@ impl Stream {
         self.socket.shutdown(std::net::Shutdown::Write)
     }
 
+    /// Whether recv and send say "not now" instead of sleeping. An accepted connection is as its listener.
+    ///
+    /// # Errors
+    /// What ioctl(2) reports.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.socket.set_nonblocking(nonblocking)
+    }
+
     /// Closes this process's descriptor of a connection that another process, a child, has as well and serves: the
     /// connection goes on, and nothing is said of its end.
     pub fn hand_over(mut self) {

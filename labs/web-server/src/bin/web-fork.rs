@@ -1,0 +1,112 @@
+//! A process for each browser: nothing is shared, so whatever happens in one happens to nobody else.
+//!
+//! The parent accepts, forks, and closes its descriptor of the connection; the child closes the listener and serves. Each
+//! child that has ended has to be waited for, or it stays as a *zombie*: an entry in the process table that only says how
+//! it ended. SIGCHLD tells when.
+
+use std::collections::HashSet;
+use std::io::{self, Read};
+use std::process::{self, ExitCode};
+
+use clap::Parser;
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::{ForkResult, Pid, fork};
+use peer::Interest;
+use server::{Listener, Stream, children, shutdown, signals};
+use step6_epoll_kqueue::{Poller, Trigger};
+use tracing::warn;
+use web_server::connection::serve_connection;
+use web_server::{Options, options};
+
+/// A web server with a process for each browser
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    options: Options,
+
+    /// At most so many at a time; who comes then waits in the backlog
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=30_000))]
+    max_children: u32,
+}
+
+fn main() -> ExitCode {
+    let arguments: Arguments = options::parse();
+    server::run(&arguments.options.server, |listener| serve(listener, &arguments))
+}
+
+const LISTENER: u64 = 0;
+const CHILDREN: u64 = 1;
+
+fn serve(mut listener: Listener, arguments: &Arguments) -> io::Result<()> {
+    let most = arguments.max_children as usize;
+    let mut children = HashSet::new();
+    // Not in accept, which a child's end that comes just before it could not interrupt: a zombie until the next browser.
+    let mut ended = signals::watch(Signal::SIGCHLD)?;
+    // A connection that has gone again between wait and accept must not have us wait there for the next one.
+    listener.set_nonblocking()?;
+    let mut poller = Poller::new()?;
+    poller.add(&ended, CHILDREN, Interest::READ, Trigger::Level)?;
+    poller.add(&listener, LISTENER, Interest::READ, Trigger::Level)?;
+    let mut events = Vec::new();
+    let mut accepting = true;
+    while !shutdown::requested() {
+        poller.wait(&mut events, None)?;
+        for token in events.iter().map(|event| event.token) {
+            if token == CHILDREN {
+                let _news = ended.read(&mut [0; 1024]);
+                reap(&mut children);
+            } else if children.len() < most
+                && let Some(stream) = listener.accept()?
+            {
+                // SAFETY: this process has one thread, so its child may do whatever a process may (fork(2)).
+                #[allow(unsafe_code)]
+                match unsafe { fork() } {
+                    Ok(ForkResult::Child) => {
+                        // While a child has the listener open, the port stays taken, even after the parent's end.
+                        drop(listener);
+                        serve_and_exit(stream, &arguments.options)
+                    }
+                    Ok(ForkResult::Parent { child }) => {
+                        children.insert(child);
+                        // The connection ends when its *last* descriptor is closed. With ours left open, the browser
+                        // would wait for the end long after its process is gone, and we would run out of descriptors.
+                        stream.hand_over();
+                    }
+                    Err(no_process) => listener.refused(no_process.into()),
+                }
+            }
+        }
+        // A listener that is ready, and not to be accepted from, would have every wait return at once.
+        if accepting && children.len() == most {
+            poller.delete(&listener)?;
+            accepting = false;
+        } else if !accepting && children.len() < most {
+            poller.add(&listener, LISTENER, Interest::READ, Trigger::Level)?;
+            accepting = true;
+        }
+    }
+    children::stop(children.into_iter().collect());
+    Ok(())
+}
+
+/// All that a child does.
+fn serve_and_exit(stream: Stream, options: &Options) -> ! {
+    let who = format!("process {}", process::id());
+    if stream.set_nonblocking(false).is_ok() {
+        serve_connection(stream, &options.site(true), options.terms(true), &who);
+    }
+    process::exit(0)
+}
+
+/// Waits for every child that has ended. One signal may stand for several of them.
+fn reap(children: &mut HashSet<Pid>) {
+    while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG))
+        && let Some((pid, how)) = children::ended(status)
+    {
+        children.remove(&pid);
+        if how != "ended with 0" {
+            warn!("child {pid} {how}");
+        }
+    }
+}

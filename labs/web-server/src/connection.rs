@@ -1,0 +1,113 @@
+//! One browser, served to the end by a thread that may sleep: in recv, in the page's work, in send.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::time::TimeVal;
+use server::{Stream, shutdown};
+
+use crate::http::{self, Response, Status};
+use crate::site::Site;
+
+/// What one read takes.
+const BUFFER: usize = 16 * 1024;
+
+/// How long a connection that is to be closed is read on, so that what was said last arrives.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How a connection is served.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// How long a client may take for a request, from its connection or from its last answer on.
+    pub read_timeout: Duration,
+    /// Whether more than one request is answered, if the client wants it so.
+    pub keep_alive: bool,
+}
+
+/// Answers one request after another until the client closes, fails, or exhausts our patience; or the server is told to
+/// stop. `who` is who does it.
+pub fn serve_connection(stream: Stream, site: &Site, terms: Terms, who: &str) {
+    let _ended_by_the_peer = converse(stream, site, terms, who);
+}
+
+fn converse(mut stream: Stream, site: &Site, terms: Terms, who: &str) -> io::Result<()> {
+    set_timeouts(&stream, terms.read_timeout)?;
+    let mut input = Vec::new();
+    loop {
+        let (response, head, keep_alive) = match receive(&mut stream, &mut input, terms)? {
+            Received::Nothing => return Ok(()),
+            Received::Nonsense(status) => (Response::error(status), false, false),
+            Received::Request(request) => {
+                let keep_alive = request.keep_alive && terms.keep_alive;
+                let response = site.respond(&request, who);
+                (response, request.head, keep_alive && !shutdown::requested())
+            }
+        };
+        stream.write_all(&response.encode(head, keep_alive))?;
+        if !keep_alive {
+            return close(stream);
+        }
+    }
+}
+
+enum Received {
+    Request(http::Request),
+    /// Something else, or only a part of it in all that time.
+    Nonsense(Status),
+    /// The client has nothing more to ask.
+    Nothing,
+}
+
+/// The next request. What came after it stays in `input`.
+fn receive(stream: &mut Stream, input: &mut Vec<u8>, terms: Terms) -> io::Result<Received> {
+    let deadline = Instant::now() + terms.read_timeout;
+    let mut buffer = [0; BUFFER];
+    loop {
+        match http::parse(input) {
+            Ok(Some((request, length))) => {
+                input.drain(..length);
+                return Ok(Received::Request(request));
+            }
+            Ok(None) => {}
+            Err(status) => return Ok(Received::Nonsense(status)),
+        }
+        // A client that sends a byte now and then runs into the deadline, one that sends none into the timeout.
+        let late = match stream.read(&mut buffer) {
+            Ok(0) => return Ok(Received::Nothing),
+            Ok(received) => {
+                input.extend_from_slice(&buffer[..received]);
+                Instant::now() > deadline && matches!(http::parse(input), Ok(None))
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => true,
+            Err(error) => return Err(error),
+        };
+        if late && input.is_empty() {
+            return Ok(Received::Nothing);
+        }
+        if late {
+            return Ok(Received::Nonsense(Status::RequestTimeout));
+        }
+    }
+}
+
+/// Half-closes and reads on for a while: closing with input unread would reset the connection, and the client might
+/// never see what was said last.
+fn close(mut stream: Stream) -> io::Result<()> {
+    stream.shutdown()?;
+    set_timeouts(&stream, LINGER)?;
+    let deadline = Instant::now() + LINGER;
+    let mut buffer = [0; BUFFER];
+    while Instant::now() < deadline && stream.read(&mut buffer)? > 0 {}
+    Ok(())
+}
+
+/// A blocking recv or send that takes longer than this fails with would-block. See socket(7), SO_RCVTIMEO.
+fn set_timeouts(stream: &Stream, timeout: Duration) -> io::Result<()> {
+    // Zero would mean none.
+    let timeout = timeout.max(Duration::from_millis(1));
+    let timeout = TimeVal::new(timeout.as_secs() as _, timeout.subsec_micros() as _);
+    setsockopt(stream, sockopt::ReceiveTimeout, &timeout)?;
+    setsockopt(stream, sockopt::SendTimeout, &timeout)?;
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! What a request takes, apart from the server's own time.
+
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use nix::time::{ClockId, clock_gettime};
+
+/// What a request takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// So much time asleep, as for a database's answer: no core is needed for it.
+    Sleep(Duration),
+    /// So much time on a core, as for a picture to be scaled: who shares the core takes longer.
+    Compute(Duration),
+}
+
+impl Work {
+    /// Does it, on the calling thread; how long that took.
+    pub fn perform(self) -> Duration {
+        let started = Instant::now();
+        match self {
+            Work::Sleep(Duration::ZERO) => {}
+            // Wakes up early when the server is told to stop, if this is its main thread.
+            Work::Sleep(duration) => server::sys::sleep(duration),
+            Work::Compute(duration) => {
+                let enough = on_core() + duration;
+                while on_core() < enough {
+                    std::hint::black_box((0..1000_u64).fold(0, u64::wrapping_add));
+                }
+            }
+        }
+        started.elapsed()
+    }
+}
+
+/// How long this thread has had a core so far. See clock_gettime(2).
+fn on_core() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::MAX, Duration::from)
+}
+
+/// `5s`, `200ms`, `0`: asleep. `cpu:200ms`: on a core.
+impl FromStr for Work {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("cpu:") {
+            Some(rest) => Ok(Work::Compute(duration(rest)?)),
+            None => Ok(Work::Sleep(duration(text)?)),
+        }
+    }
+}
+
+/// A duration as the command line has it: `5s`, `200ms`, `1m 30s`, `0`; an hour at most.
+///
+/// # Errors
+/// It is none.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    const LONGEST: Duration = Duration::from_secs(3600);
+    let duration = if text == "0" { Ok(Duration::ZERO) } else { humantime::parse_duration(text) };
+    let duration = duration.ok().filter(|duration| *duration <= LONGEST);
+    duration.ok_or_else(|| "a duration such as 5s or 200ms is needed, an hour at most".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_it_says_on_the_command_line() {
+        assert_eq!("5s".parse(), Ok(Work::Sleep(Duration::from_secs(5))));
+        assert_eq!("0".parse(), Ok(Work::Sleep(Duration::ZERO)));
+        assert_eq!("cpu:200ms".parse(), Ok(Work::Compute(Duration::from_millis(200))));
+        for text in ["", "5", "5x", "-5s", "cpu:", "gpu:5s", "61m"] {
+            assert!(text.parse::<Work>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn it_takes_as_long_as_it_says() {
+        let duration = Duration::from_millis(20);
+        assert!(Work::Sleep(duration).perform() >= duration);
+        let before = on_core();
+        Work::Compute(duration).perform();
+        assert!(on_core() - before >= duration);
+    }
+}
