@@ -1,1 +1,307 @@
-//! N simultaneous HTTP GETs: each one's time, the total, how many failed.
+//! Browsers that come at once, or in a crowd that grows and shrinks: one HTTP GET after the other, each one's time.
+//!
+//! A thread for each: it sleeps nearly all of the time, and this is the client, not the lesson.
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, mpsc};
+use std::time::{Duration, Instant};
+use std::{io, thread};
+
+use serde::{Deserialize, Serialize};
+use ureq::{Agent, Error};
+
+/// How often a waiting loop looks whether it is to stop.
+const GLANCE: Duration = Duration::from_millis(20);
+
+/// A thread here has a request and a few strings on its stack.
+const STACK: usize = 256 * 1024;
+
+/// What is accessed.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The page.
+    pub url: String,
+    /// Where the server says how its pool is doing, if it does.
+    pub status_url: String,
+    /// How long an access may take.
+    pub timeout: Duration,
+}
+
+impl Target {
+    /// A path of a server. An IPv6 address gets its brackets.
+    pub fn new(host: &str, port: u16, path: &str, timeout: Duration) -> Self {
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        Target {
+            url: format!("http://{host}:{port}{path}"),
+            status_url: format!("http://{host}:{port}/status.json"),
+            timeout,
+        }
+    }
+
+    fn agent(&self) -> Agent {
+        // An error status is an answer. A redirect would be another page.
+        let config = Agent::config_builder().http_status_as_error(false).max_redirects(0);
+        config.timeout_global(Some(self.timeout)).build().into()
+    }
+
+    /// One GET on a connection of its own, its answer read to the end.
+    ///
+    /// # Errors
+    /// Nobody listens, it takes too long, or what comes is not a whole answer: why.
+    fn get(&self) -> Result<u16, String> {
+        let answer = self.agent().get(&self.url).header("connection", "close").call();
+        let mut answer = answer.map_err(|error| describe(&error))?;
+        answer.body_mut().read_to_vec().map_err(|error| describe(&error))?;
+        Ok(answer.status().as_u16())
+    }
+}
+
+fn describe(error: &Error) -> String {
+    match error {
+        Error::Io(error) => client::describe(error),
+        error => error.to_string(),
+    }
+}
+
+/// One access.
+#[derive(Clone, Debug, Serialize)]
+pub struct Access {
+    /// Which one, from 1.
+    pub number: usize,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// The answer's status.
+    pub status: Option<u16>,
+    /// Why there is none.
+    pub error: Option<String>,
+}
+
+impl Access {
+    fn new(number: usize, target: &Target) -> Self {
+        let started = Instant::now();
+        let outcome = target.get();
+        let seconds = started.elapsed().as_secs_f64();
+        Access { number, seconds, status: outcome.as_ref().ok().copied(), error: outcome.err() }
+    }
+
+    /// Whether the page came.
+    pub fn succeeded(&self) -> bool {
+        self.status.is_some_and(|status| status < 400)
+    }
+}
+
+/// So many accesses, all at once; each as it ends, to `on_access`, and all of them in the order in which they ended.
+///
+/// Once `stop` is set, those that have not ended are given up.
+///
+/// # Errors
+/// There is no thread for one of them.
+pub fn together(
+    target: &Target,
+    count: usize,
+    stop: &AtomicBool,
+    mut on_access: impl FnMut(&Access),
+) -> io::Result<Vec<Access>> {
+    let (sender, ended) = mpsc::channel();
+    let start = Arc::new(Barrier::new(count));
+    for number in 1..=count {
+        let (sender, start, target) = (sender.clone(), Arc::clone(&start), target.clone());
+        // Not scoped: whoever is given up must not be waited for.
+        thread::Builder::new().stack_size(STACK).spawn(move || {
+            start.wait();
+            let _ = sender.send(Access::new(number, &target));
+        })?;
+    }
+    let mut accesses = Vec::new();
+    while accesses.len() < count && !stop.load(Ordering::Relaxed) {
+        if let Ok(access) = ended.recv_timeout(GLANCE) {
+            on_access(&access);
+            accesses.push(access);
+        }
+    }
+    Ok(accesses)
+}
+
+/// A crowd that grows and shrinks.
+#[derive(Clone, Copy, Debug)]
+pub struct Ramp {
+    /// How many users there are at the beginning and at the end.
+    pub from: usize,
+    /// How many in the middle.
+    pub to: usize,
+    /// How long it takes, up and down.
+    pub over: Duration,
+    /// How often a row is made.
+    pub every: Duration,
+    /// How long to go on looking, with nobody there, until the server's pool has shrunk to one worker.
+    pub after: Duration,
+}
+
+impl Ramp {
+    /// How many users there are to be after so much time: none when it is over.
+    pub fn users(&self, elapsed: Duration) -> usize {
+        if elapsed >= self.over {
+            return 0;
+        }
+        let part = elapsed.as_secs_f64() / self.over.as_secs_f64();
+        let height = 1.0 - (2.0 * part - 1.0).abs();
+        self.from + (height * (self.to - self.from) as f64).round() as usize
+    }
+}
+
+/// How it was in one interval.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// How long since the beginning, in seconds.
+    pub seconds: f64,
+    /// How many users there are.
+    pub users: usize,
+    /// How many accesses have ended well since the last row.
+    pub answered: usize,
+    /// How many have been turned away (503).
+    pub refused: usize,
+    /// How many have failed otherwise.
+    pub failed: usize,
+    /// The median of what those that ended well took, in seconds.
+    pub median: Option<f64>,
+    /// What the server says of its pool, if it has one.
+    pub pool: Option<Pool>,
+}
+
+/// What `/status.json` says that is of interest here.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub struct Pool {
+    /// How many workers there are.
+    pub workers: usize,
+    /// How many requests wait in the queue.
+    pub queue: usize,
+    /// How many wait for room in it.
+    #[serde(default)]
+    pub outside: usize,
+}
+
+/// Each user accesses the page again and again as long as there are to be so many users; a row for each interval.
+pub fn ramp(
+    target: &Target,
+    ramp: &Ramp,
+    stop: &AtomicBool,
+    mut on_row: impl FnMut(&Row),
+) -> Vec<Row> {
+    let started = Instant::now();
+    let over = AtomicBool::new(false);
+    let threads = AtomicUsize::new(0);
+    let (sender, ended) = mpsc::channel();
+    let user = |number: usize, sender: mpsc::Sender<Access>| {
+        while !over.load(Ordering::Relaxed) {
+            if number < ramp.users(started.elapsed()) {
+                let _ = sender.send(Access::new(number, target));
+            } else {
+                thread::sleep(GLANCE);
+            }
+        }
+    };
+    let mut rows = Vec::new();
+    thread::scope(|scope| {
+        let agent = target.agent();
+        let mut next_row = ramp.every;
+        while !stop.load(Ordering::Relaxed) {
+            let elapsed = started.elapsed();
+            let users = ramp.users(elapsed);
+            while threads.load(Ordering::Relaxed) < users {
+                let number = threads.fetch_add(1, Ordering::Relaxed);
+                let sender = sender.clone();
+                let builder = thread::Builder::new().stack_size(STACK);
+                if builder.spawn_scoped(scope, move || user(number, sender)).is_err() {
+                    break; // fewer, then; the rows say how it went
+                }
+            }
+            if elapsed < next_row {
+                thread::sleep(GLANCE.min(next_row - elapsed));
+                continue;
+            }
+            next_row += ramp.every;
+            let row = row(started, users, ended.try_iter(), pool(&agent, &target.status_url));
+            on_row(&row);
+            let shrunk = row.pool.is_none_or(|pool| pool.workers <= 1);
+            rows.push(row);
+            if elapsed >= ramp.over && (shrunk || elapsed >= ramp.over + ramp.after) {
+                break;
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    rows
+}
+
+fn row(
+    started: Instant,
+    users: usize,
+    ended: impl Iterator<Item = Access>,
+    pool: Option<Pool>,
+) -> Row {
+    let (mut times, mut refused, mut failed) = (Vec::new(), 0, 0);
+    for access in ended {
+        match access.status {
+            _ if access.succeeded() => times.push(access.seconds),
+            Some(503) => refused += 1,
+            _ => failed += 1,
+        }
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    Row { seconds, users, answered: times.len(), refused, failed, median: median(&mut times), pool }
+}
+
+/// What the server says of its pool; none if it does not answer, or has none.
+fn pool(agent: &Agent, url: &str) -> Option<Pool> {
+    let text = agent.get(url).call().ok()?.body_mut().read_to_string().ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// The middle one, if there is one.
+pub fn median(times: &mut [f64]) -> Option<f64> {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied()
+}
+
+/// How many fall into each tenth of the time from zero to the longest, with the end of each.
+pub fn histogram(times: &[f64]) -> Vec<(f64, usize)> {
+    const BARS: usize = 10;
+    let longest = times.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+    let mut bars: Vec<_> = (1..=BARS).map(|i| (longest * i as f64 / BARS as f64, 0)).collect();
+    for time in times {
+        let bar = (time / longest * BARS as f64) as usize; // the longest itself would be one too far
+        bars[bar.min(BARS - 1)].1 += 1;
+    }
+    bars
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ramp_goes_up_and_down_and_ends() {
+        let second = Duration::from_secs(1);
+        let ramp =
+            Ramp { from: 1, to: 11, over: 10 * second, every: second, after: Duration::ZERO };
+        let users: Vec<_> = (0..=10).map(|s| ramp.users(s * second)).collect();
+        assert_eq!(users, [1, 3, 5, 7, 9, 11, 9, 7, 5, 3, 0]);
+    }
+
+    #[test]
+    fn a_histogram_has_a_place_for_everybody() {
+        let bars = histogram(&[0.0, 0.1, 1.95, 2.0]);
+        assert_eq!(bars.len(), 10);
+        assert_eq!((bars[0].1, bars[9].1), (2, 2));
+        assert!((bars[0].0 - 0.2).abs() < 1e-9 && (bars[9].0 - 2.0).abs() < 1e-9);
+        assert_eq!(histogram(&[3.0, 3.0])[9].1, 2);
+        assert_eq!(histogram(&[0.0])[0].1, 1);
+    }
+
+    #[test]
+    fn an_ipv6_address_gets_its_brackets() {
+        let target = Target::new("::1", 80, "/x", Duration::ZERO);
+        assert_eq!(target.url, "http://[::1]:80/x");
+    }
+}
