@@ -71,11 +71,14 @@ pub(crate) fn on_client_left() {
     }
 }
 
-/// Held by a thread from the recv that brought a request until its reply is sent.
-pub(crate) struct ReplyOwed;
+/// Held by a thread from the recv that brought a request until its reply is sent: [`wait_for_replies`] waits for it.
+#[derive(Debug)]
+pub struct ReplyOwed;
 
 impl ReplyOwed {
-    pub(crate) fn new() -> Self {
+    /// A request has come.
+    #[allow(clippy::new_without_default)] // it is an event, not a value
+    pub fn new() -> Self {
         REPLIES_OWED.fetch_add(1, Ordering::Relaxed);
         ReplyOwed
     }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
-use server::{Stream, shutdown};
+use server::Stream;
+use server::shutdown::{self, ReplyOwed};
 
 use crate::http::{self, Response, Status};
 use crate::site::Site;
@@ -35,7 +36,9 @@ fn converse(mut stream: Stream, site: &Site, terms: Terms, who: &str) -> io::Res
     set_timeouts(&stream, terms.read_timeout)?;
     let mut input = Vec::new();
     loop {
-        let (response, head, keep_alive) = match receive(&mut stream, &mut input, terms)? {
+        let received = receive(&mut stream, &mut input, terms)?;
+        let _reply_owed = ReplyOwed::new();
+        let (response, head, keep_alive) = match received {
             Received::Nothing => return Ok(()),
             Received::Nonsense(status) => (Response::error(status), false, false),
             Received::Request(request) => {

@@ -10,6 +10,7 @@ use crate::work::{self, Work};
 
 /// What all of them can be told. Each flattens it into its own arguments.
 #[derive(Clone, Debug, clap::Args)]
+#[group(id = "web")] // or it would be `Options`, like the one that is flattened into it
 pub struct Options {
     /// As every server of this course.
     #[command(flatten)]

@@ -1,0 +1,298 @@
+//! The pool, from outside: it grows, shrinks, and answers everything once.
+
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use check::process::Server;
+use check::wait_until;
+use serde_json::Value;
+
+mod browser;
+use browser::{Answer, Browser, get};
+
+fn start(arguments: &[&str]) -> Server {
+    Server::start(env!("CARGO_BIN_EXE_web-pool"), ["0"].iter().chain(arguments)).unwrap()
+}
+
+fn stop(server: Server) -> String {
+    let finished = server.stop().unwrap();
+    assert_eq!(finished.status.code(), Some(0), "{}", finished.stderr);
+    finished.stderr
+}
+
+fn status(address: SocketAddr) -> Value {
+    serde_json::from_str(&get(address, "/status.json").body).unwrap()
+}
+
+/// What so many browsers get who come at once.
+fn together(address: SocketAddr, count: usize) -> Vec<Answer> {
+    thread::scope(|scope| {
+        let browsers: Vec<_> = (0..count).map(|_| scope.spawn(|| get(address, "/"))).collect();
+        browsers.into_iter().map(|browser| browser.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn it_grows_with_the_queue_and_shrinks_to_one_worker() {
+    let server =
+        start(&["--work", "100ms", "--queue", "5", "--max-workers", "4", "--cooldown", "200ms"]);
+    let address = server.address();
+    assert_eq!(status(address)["workers"], 1);
+    let (mut most_workers, mut most_queue) = (0, 0);
+    thread::scope(|scope| {
+        let crowd = scope.spawn(|| together(address, 60));
+        while !crowd.is_finished() {
+            let status = status(address);
+            most_workers = most_workers.max(status["workers"].as_u64().unwrap());
+            most_queue = most_queue.max(status["queue"].as_u64().unwrap());
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert!(crowd.join().unwrap().iter().all(|answer| answer.status == 200));
+    });
+    assert_eq!(most_workers, 4);
+    assert!((1..=5).contains(&most_queue), "{most_queue}");
+    wait_until("one worker is left", || status(address)["workers"] == 1).unwrap();
+
+    let status = status(address);
+    assert_eq!((&status["answered"], &status["refused"]), (&60.into(), &0.into()));
+    assert_eq!(status["hired"].as_u64(), status["retired"].as_u64().map(|retired| retired + 1));
+    let log = stop(server);
+    assert!(log.contains("worker 2 hired, 2 now"), "{log}");
+    assert!(log.contains("queue 0 of 5 for 200ms: worker 2 retires, 1 left"), "{log}");
+}
+
+#[test]
+fn each_request_is_answered_once_while_workers_come_and_go() {
+    let server = start(&[
+        "--work",
+        "30ms",
+        "--queue",
+        "3",
+        "--max-workers",
+        "6",
+        "--cooldown",
+        "10ms",
+        "-q",
+    ]);
+    let address = server.address();
+    let right = AtomicUsize::new(0);
+    for round in 0..10 {
+        for answer in together(address, 30) {
+            assert_eq!(answer.status, 200);
+            right.fetch_add(1, Ordering::Relaxed);
+        }
+        // Long enough for some to go, some of them in the middle of a job, and not for all.
+        thread::sleep(Duration::from_millis(10 * round));
+    }
+    assert_eq!(right.into_inner(), 300);
+    let status = status(address);
+    assert_eq!(status["answered"], 300);
+    assert!(status["retired"].as_u64() >= Some(5), "{status}");
+    stop(server);
+}
+
+#[test]
+fn a_worker_that_is_retired_finishes_what_it_holds() {
+    let server =
+        start(&["--work", "500ms", "--queue", "2", "--max-workers", "3", "--cooldown", "10ms"]);
+    let address = server.address();
+    // Three at work and the queue empty: two of them are retired long before they are done.
+    for answer in together(address, 3) {
+        assert_eq!(answer.status, 200);
+    }
+    let log = stop(server);
+    assert!(log.contains("hired, 2 now") && log.contains("retires, 1 left"), "{log}");
+}
+
+#[test]
+fn free_workers_take_turns() {
+    let server =
+        start(&["--work", "50ms", "--queue", "1", "--max-workers", "3", "--cooldown", "10m", "-q"]);
+    let address = server.address();
+    wait_until("there are three workers", || {
+        together(address, 8);
+        status(address)["workers"] == 3
+    })
+    .unwrap();
+    let mut served: Vec<_> =
+        (0..9).map(|_| get(address, "/").body.split(" took").next().unwrap().to_owned()).collect();
+    let first = served[..3].to_vec();
+    assert_eq!(served, [&first[..], &first, &first].concat());
+    served.sort_unstable();
+    served.dedup();
+    assert_eq!(served, ["worker 1", "worker 2", "worker 3"]);
+    stop(server);
+}
+
+#[test]
+fn when_it_is_full_the_rest_is_turned_away() {
+    let server =
+        start(&["--work", "1s", "--queue", "2", "--max-workers", "1", "--when-full", "503", "-q"]);
+    let answers = together(server.address(), 10);
+    let (right, turned_away): (Vec<_>, Vec<_>) =
+        answers.iter().partition(|answer| answer.status == 200);
+    assert!(right.len() >= 3, "one at work and two in the queue: {}", right.len());
+    assert!(!turned_away.is_empty());
+    for answer in turned_away {
+        assert_eq!((answer.status, answer.field("Retry-After")), (503, Some("1")));
+    }
+    stop(server);
+}
+
+#[test]
+fn when_it_is_full_the_rest_waits_and_is_served() {
+    let server = start(&[
+        "--work",
+        "50ms",
+        "--queue",
+        "2",
+        "--max-workers",
+        "1",
+        "--when-full",
+        "wait",
+        "-q",
+    ]);
+    let address = server.address();
+    let started = Instant::now();
+    let mut outside = 0;
+    thread::scope(|scope| {
+        let crowd = scope.spawn(|| together(address, 20));
+        while !crowd.is_finished() {
+            let status = status(address);
+            outside = outside.max(status["outside"].as_u64().unwrap());
+            assert!(status["queue"].as_u64() <= Some(2), "{status}");
+        }
+        assert!(crowd.join().unwrap().iter().all(|answer| answer.status == 200));
+    });
+    assert!(started.elapsed() >= 20 * Duration::from_millis(50), "there is one worker");
+    assert!(outside > 0);
+    stop(server);
+}
+
+#[test]
+fn whoever_is_slow_or_silent_costs_no_worker() {
+    let server = start(&["--work", "0", "--max-workers", "1", "--read-timeout", "1m", "-q"]);
+    let address = server.address();
+    let mut slow: Vec<_> = (0..50).map(|_| Browser::new(address)).collect();
+    slow.iter_mut().step_by(2).for_each(|browser| browser.say("GET / HTTP/1.1\r\nHost: "));
+    let mut kept = Browser::new(address);
+    assert_eq!(kept.get("/").status, 200);
+    for _ in 0..5 {
+        assert_eq!(get(address, "/").status, 200);
+    }
+    let status = status(address);
+    assert_eq!((&status["busy"], &status["workers"]), (&0.into(), &1.into()));
+    assert!(status["connections"].as_u64() >= Some(51), "{status}");
+    // And when they do finish, they are served.
+    slow[0].say("a\r\n\r\n");
+    assert_eq!(slow[0].answer().unwrap().status, 200);
+    assert_eq!(kept.get("/").status, 200);
+    stop(server);
+}
+
+#[test]
+fn the_status_is_told_while_all_workers_are_busy() {
+    let server = start(&["--work", "30s", "--queue", "1", "--max-workers", "1", "-q"]);
+    let address = server.address();
+    let mut waiting: Vec<_> = (0..3).map(|_| Browser::new(address)).collect();
+    waiting.iter_mut().for_each(|browser| browser.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+    wait_until("all have asked", || status(address)["outside"] == 1).unwrap();
+    let status = status(address);
+    assert_eq!((&status["busy"], &status["queue"]), (&1.into(), &1.into()));
+    let page = get(address, "/status");
+    assert_eq!(page.field("Content-Type"), Some("text/html; charset=utf-8"));
+    assert!(page.body.contains("<dd id=\"outside\">1</dd>"), "{}", page.body);
+    assert!(page.body.contains("<path class=\"workers\" d=\"M"), "{}", page.body);
+    stop(server);
+}
+
+#[test]
+fn there_are_no_more_connections_than_there_may_be() {
+    let server = start(&["--work", "0", "--max-connections", "5", "--read-timeout", "1m", "-q"]);
+    let address = server.address();
+    let mut present: Vec<_> = (0..5)
+        .map(|_| {
+            let mut browser = Browser::new(address);
+            assert_eq!(browser.get("/").status, 200);
+            browser
+        })
+        .collect();
+    let mut sixth = Browser::new(address);
+    assert_eq!(sixth.answer().unwrap().status, 503);
+    assert!(sixth.is_closed());
+    drop(sixth);
+    present.pop();
+    wait_until("there is room again", || {
+        let mut browser = Browser::new(address);
+        browser.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        browser.answer().is_some_and(|answer| answer.status == 200)
+    })
+    .unwrap();
+    assert_eq!(present[0].get("/").status, 200);
+    stop(server);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_pool_at_rest_is_two_threads() {
+    let server = start(&["--work", "0", "-q"]);
+    assert_eq!(get(server.address(), "/").status, 200);
+    assert_eq!(server.threads(), Some(2), "the reception and the first worker");
+    stop(server);
+}
+
+/// The first of these that is installed.
+fn chromium() -> Option<&'static str> {
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    names.into_iter().find(|name| {
+        let mut command = Command::new(name);
+        command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    })
+}
+
+#[test]
+fn a_browser_shows_the_status_and_keeps_it_up_to_date() {
+    let Some(chromium) = chromium() else {
+        eprintln!("skipped: there is no Chromium here");
+        return;
+    };
+    let server = start(&["--work", "2s", "--queue", "2", "--max-workers", "3", "-q"]);
+    let address = server.address();
+    // Asked for while the page is open: what it shows in the end is not what it came with.
+    let crowd = thread::spawn(move || {
+        wait_until("the page is open", || status(address)["connections"].as_u64() > Some(1))
+            .unwrap();
+        together(address, 4).len()
+    });
+    let profile = std::env::temp_dir().join(format!("web-pool-status-{}", std::process::id()));
+    let mut command = Command::new("timeout"); // the browser's own processes may outlive it
+    command.args(["--kill-after=5", "60", chromium]);
+    command.args([
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+    ]);
+    command.args([
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+    ]);
+    command.arg(format!("--user-data-dir={}", profile.display()));
+    command.args(["--timeout=3500", "--dump-dom"]).arg(format!("http://{address}/status"));
+    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().unwrap();
+    let _ = std::fs::remove_dir_all(&profile);
+    let page = String::from_utf8_lossy(&output.stdout);
+    assert!(page.contains("<dt>workers</dt>"), "{page}");
+    assert!(page.contains("<path class=\"workers\" d=\"M"), "{page}");
+    // It came with a pool at rest.
+    let at_rest = page.contains("id=\"busy\">0<") && page.contains("id=\"answered\">0<");
+    assert!(!at_rest, "{page}");
+    assert_eq!(crowd.join().unwrap(), 4);
+    stop(server);
+}
