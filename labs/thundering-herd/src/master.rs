@@ -4,7 +4,6 @@ use std::io::{self, PipeReader, Read, Write};
 use std::process;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use server::{Listener, children, shutdown, sys};
@@ -204,7 +203,7 @@ fn listen(ports: &[SharedPort], backlog: i32) -> io::Result<Vec<Listener>> {
 fn die_with(master: u32) {
     #[cfg(target_os = "linux")]
     {
-        let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGTERM);
+        let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM);
         if std::os::unix::process::parent_id() != master {
             process::exit(1); // it was faster
         }

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use check::process::Server;
 use check::wait_until;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
+#[cfg(target_os = "linux")]
+use nix::{sys::signal::kill, unistd::Pid};
 
 mod browser;
 use browser::{Browser, get};
@@ -301,6 +302,7 @@ fn the_port_is_free_when_the_server_is_gone_and_so_are_its_children() {
 }
 
 /// Browsers of both kinds, with kept connections and without, for a while; how many pages they got.
+#[cfg(target_os = "linux")]
 fn crowd(address: SocketAddr, rounds: usize) -> usize {
     thread::scope(|scope| {
         let browsers: Vec<_> = (0..8)

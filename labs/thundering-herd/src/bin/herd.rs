@@ -114,7 +114,8 @@ const LEGEND: &str = "\
 switches   how often a worker went to sleep, all workers together (getrusage): 1 is the one that serves
 returns    how often the call in which it sleeps came back: epoll_wait or kevent, in the mode accept accept itself
 in vain    how often it then found nothing to accept, or the lock taken
-most, of   what the busiest worker served, and how many times its fair share that is
+shares     how many connections each worker got, the eldest first
+x fair     the largest of these shares, in fair ones
 p50, p99   from connect to the end of the answer
 CPU        the workers' user and system time";
 
@@ -128,11 +129,10 @@ fn details(rows: &[&Measurement]) -> Table {
         "CPU",
         "p50",
         "p99",
-        "most",
-        "of fair share",
+        "shares",
+        "x fair",
     ]);
     for row in rows {
-        let most = row.workers.iter().map(|worker| worker.connections).max().unwrap_or(0);
         table.add_row([
             row.mode.clone(),
             format!("{:.2}", row.per_connection(|worker| worker.voluntary_switches)),
@@ -141,16 +141,26 @@ fn details(rows: &[&Measurement]) -> Table {
             format!("{:.0} µs", row.per_connection(|worker| worker.cpu_microseconds)),
             format!("{} µs", row.p50),
             format!("{} µs", row.p99),
-            most.to_string(),
+            shares(row),
             format!("{:.2}", row.imbalance()),
         ]);
     }
     table
 }
 
+/// How many connections each worker got: of many workers only the most and the fewest.
+fn shares(row: &Measurement) -> String {
+    let served = row.workers.iter().map(|worker| worker.connections);
+    if row.workers.len() <= 8 {
+        served.map(|count| count.to_string()).collect::<Vec<_>>().join(" ")
+    } else {
+        format!("{} to {}", served.clone().min().unwrap_or(0), served.max().unwrap_or(0))
+    }
+}
+
 /// The same with other arrivals.
 fn by_arrivals(rows: &[Measurement]) -> Table {
-    let header = std::iter::once("switches (of fair share)").chain(ARRIVALS.iter().map(|a| a.name));
+    let header = std::iter::once("switches (x fair)").chain(ARRIVALS.iter().map(|a| a.name));
     let mut table = table(&header.collect::<Vec<_>>());
     for rows in rows.chunks(ARRIVALS.len()) {
         let cells = rows.iter().map(|row| {
