@@ -20,7 +20,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// How a connection is served.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
-    /// How long a client may take for a request, from its connection or from its last answer on.
+    /// How long a client may take for a request, from its connection or from its last answer on; and for its answer.
     pub read_timeout: Duration,
     /// Whether more than one request is answered, if the client wants it so.
     pub keep_alive: bool,

@@ -52,7 +52,7 @@ pub struct Settings {
     pub when_full: WhenFull,
     /// How many connections there may be. Who comes then is turned away.
     pub max_connections: usize,
-    /// How long a client may take for a request, from its connection or from its last answer on.
+    /// How long a client may take for a request, from its connection or from its last answer on; and for its answer.
     pub read_timeout: Duration,
 }
 
@@ -88,6 +88,13 @@ struct Asked {
     head: bool,
     keep_alive: bool,
     rest: Vec<u8>,
+}
+
+impl Asked {
+    /// What is no request, or not yet, is answered too. It is the connection's end.
+    fn nothing(stream: StreamId) -> Self {
+        Asked { stream, head: false, keep_alive: false, rest: Vec::new() }
+    }
 }
 
 /// Serves until SIGINT or SIGTERM.
@@ -147,11 +154,7 @@ fn on_connected(lp: &mut Loop, reception: &Rc<Reception>, stream: StreamId) {
     if connections <= reception.settings.max_connections {
         next_request(lp, reception, stream, Vec::new());
     } else {
-        turn_away(
-            lp,
-            reception,
-            Asked { stream, head: false, keep_alive: false, rest: Vec::new() },
-        );
+        turn_away(lp, reception, Asked::nothing(stream));
     }
 }
 
@@ -163,8 +166,7 @@ fn next_request(lp: &mut Loop, reception: &Rc<Reception>, stream: StreamId, mut 
             return on_request(lp, reception, stream, request, rest);
         }
         Err(status) => {
-            let asked = Asked { stream, head: false, keep_alive: false, rest: Vec::new() };
-            return respond(lp, reception, asked, &Response::error(status));
+            return respond(lp, reception, Asked::nothing(stream), &Response::error(status));
         }
         Ok(None) => {}
     }
@@ -176,8 +178,8 @@ fn next_request(lp: &mut Loop, reception: &Rc<Reception>, stream: StreamId, mut 
         if seen.borrow().is_empty() {
             close(lp, &here, stream);
         } else {
-            let asked = Asked { stream, head: false, keep_alive: false, rest: Vec::new() };
-            respond(lp, &here, asked, &Response::error(Status::RequestTimeout));
+            let late = Response::error(Status::RequestTimeout);
+            respond(lp, &here, Asked::nothing(stream), &late);
         }
     });
     let here = Rc::clone(reception);
@@ -262,11 +264,18 @@ fn on_answers(lp: &mut Loop, reception: &Rc<Reception>) {
 fn respond(lp: &mut Loop, reception: &Rc<Reception>, asked: Asked, response: &Response) {
     let Asked { stream, head, keep_alive, rest } = asked;
     let keep_alive = keep_alive && !reception.desk.borrow().stopping;
+    // The socket takes a page at once, unless the client asks on and on and never reads.
     let here = Rc::clone(reception);
-    lp.write(stream, response.encode(head, keep_alive), move |lp, result| match result {
-        Ok(()) if keep_alive => next_request(lp, &here, stream, rest),
-        Ok(()) => hang_up(lp, &here, stream),
-        Err(_) => close(lp, &here, stream), // the stream has logged why
+    let limit = reception.settings.read_timeout;
+    let patience = lp.timer_start(limit, None, move |lp, _| close(lp, &here, stream));
+    let here = Rc::clone(reception);
+    lp.write(stream, response.encode(head, keep_alive), move |lp, result| {
+        lp.timer_stop(patience);
+        match result {
+            Ok(()) if keep_alive => next_request(lp, &here, stream, rest),
+            Ok(()) => hang_up(lp, &here, stream),
+            Err(_) => close(lp, &here, stream), // the stream has logged why
+        }
     });
 }
 

@@ -296,3 +296,22 @@ fn a_browser_shows_the_status_and_keeps_it_up_to_date() {
     assert_eq!(crowd.join().unwrap(), 4);
     stop(server);
 }
+
+#[test]
+fn who_asks_on_and_on_and_never_reads_is_left() {
+    let server = start(&["--work", "0", "--read-timeout", "300ms", "-q"]);
+    let address = server.address();
+    let mut deaf = Browser::new(address);
+    let request = "GET /status HTTP/1.1\r\nHost: a\r\n\r\n".repeat(100);
+    wait_until("it is left", || {
+        let stream = deaf.stream.get_mut();
+        stream.set_write_timeout(Some(Duration::from_millis(20))).unwrap();
+        match std::io::Write::write_all(stream, request.as_bytes()) {
+            Ok(()) => false,
+            Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+        }
+    })
+    .unwrap();
+    wait_until("and forgotten", || status(address)["connections"] == 1).unwrap();
+    stop(server);
+}

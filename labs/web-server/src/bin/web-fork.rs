@@ -38,9 +38,19 @@ fn main() -> ExitCode {
 const LISTENER: u64 = 0;
 const CHILDREN: u64 = 1;
 
-fn serve(mut listener: Listener, arguments: &Arguments) -> io::Result<()> {
-    let most = arguments.max_children as usize;
+fn serve(listener: Listener, arguments: &Arguments) -> io::Result<()> {
     let mut children = HashSet::new();
+    let outcome = accept_and_fork(listener, arguments, &mut children);
+    children::stop(children.into_iter().collect());
+    outcome
+}
+
+fn accept_and_fork(
+    mut listener: Listener,
+    arguments: &Arguments,
+    children: &mut HashSet<Pid>,
+) -> io::Result<()> {
+    let most = arguments.max_children as usize;
     // Not in accept, which a child's end that comes just before it could not interrupt: a zombie until the next browser.
     let mut ended = signals::watch(Signal::SIGCHLD)?;
     // A connection that has gone again between wait and accept must not have us wait there for the next one.
@@ -55,7 +65,7 @@ fn serve(mut listener: Listener, arguments: &Arguments) -> io::Result<()> {
         for token in events.iter().map(|event| event.token) {
             if token == CHILDREN {
                 let _news = ended.read(&mut [0; 1024]);
-                reap(&mut children);
+                reap(children);
             } else if children.len() < most
                 && let Some(stream) = listener.accept()?
             {
@@ -86,7 +96,6 @@ fn serve(mut listener: Listener, arguments: &Arguments) -> io::Result<()> {
             accepting = true;
         }
     }
-    children::stop(children.into_iter().collect());
     Ok(())
 }
 
