@@ -291,13 +291,16 @@ fn the_port_is_free_when_the_server_is_gone_and_so_are_its_children() {
     TcpListener::bind(address).unwrap();
 
     // And if the server is killed, its child has the connection and not the port.
-    let server = start(FORK, &["--work", "1s", "-q"]);
+    let server = start(FORK, &["--work", "2s", "-q"]);
     let address = server.address();
     let mut browser = Browser::new(address);
     browser.say("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     wait_until("there is a child", || !children(server.pid()).is_empty()).unwrap();
+    let child = Pid::from_raw(children(server.pid())[0]);
     drop(server); // SIGKILL
-    TcpListener::bind(address).unwrap();
+    // The child may just have been born.
+    wait_until("the port is free", || TcpListener::bind(address).is_ok()).unwrap();
+    assert!(kill(child, None).is_ok(), "it is free because there is no child");
     assert_eq!(browser.answer().unwrap().status, 200);
 }
 
