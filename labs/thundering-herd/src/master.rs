@@ -164,14 +164,16 @@ impl<'a> Master<'a> {
                 Err(_) => continue,
             };
             let Some(lived) = self.bury(status) else { continue };
-            while let Err(error) = self.delay_and_start(lived) {
+            let mut soon = lived >= SHORT_LIFE;
+            while let Err(error) = self.start_in_its_place(soon) {
                 warn!("no worker in its place yet: {}", server::describe(&error));
+                soon = false;
             }
         }
     }
 
-    fn delay_and_start(&mut self, lived: Duration) -> io::Result<()> {
-        if lived < SHORT_LIFE {
+    fn start_in_its_place(&mut self, soon: bool) -> io::Result<()> {
+        if !soon {
             sys::sleep(SHORT_LIFE);
         }
         if shutdown::requested() { Ok(()) } else { self.start_all() }
