@@ -212,8 +212,13 @@ impl Bench {
         if !self.measured.contains_key(&key) {
             let stage = STAGES.iter().find(|stage| stage.package == package);
             let stage = *stage.ok_or_else(|| io::Error::other(format!("no stage {package}")))?;
-            let settings =
-                Settings { clients, sequential_max: clients, delay: 1.0, verbose: false };
+            let settings = Settings {
+                clients,
+                sequential_max: clients,
+                delay: 1.0,
+                verbose: false,
+                timeline: false,
+            };
             let measurement = measure(self.executable(package)?, stage, &settings, |_| {})?;
             self.measured.insert(key.clone(), measurement);
         }
@@ -232,8 +237,11 @@ impl Bench {
         Ok(median(ratios))
     }
 
-    /// What so many messages cost, in seconds, beside so many idle peers.
-    fn cost_beside(&self, stage: &str, idle: usize) -> io::Result<f64> {
+    /// What a message costs, in seconds, beside so many idle peers.
+    ///
+    /// # Errors
+    /// The server does not serve.
+    pub fn cost_beside(&self, stage: &str, idle: usize) -> io::Result<f64> {
         const MESSAGES: u32 = 10_000; // some hundred milliseconds: /proc counts in hundredths of a second
         let server = start(self.executable(stage)?, &["0", "--stats", "-q"])?;
         let peers =
@@ -246,7 +254,7 @@ impl Bench {
         let used = server.cpu_time().zip(before).map(|(after, before)| after - before);
         drop(peers);
         stop(server, false)?;
-        Ok(used.unwrap_or(elapsed).as_secs_f64())
+        Ok(used.unwrap_or(elapsed).as_secs_f64() / f64::from(MESSAGES))
     }
 
     fn calls_per_message(&self, stage: &str) -> io::Result<Verdict> {

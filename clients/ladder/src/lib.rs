@@ -1,13 +1,13 @@
 //! Every stage under the same clients, and what each of them cost.
 //!
 //! [`build`] builds the stages through cargo, [`measure`] runs one of them under N clients, [`table`] sets what was
-//! measured side by side, and [`claims`] re-measures what the course says.
+//! measured side by side, [`report`] draws it, and [`claims`] re-measures what the course says.
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::thread;
 use std::time::Duration;
+use std::{process, thread};
 
 use check::process::{Server, Usage};
 use serde::Serialize;
@@ -16,10 +16,14 @@ use simple_client::{Event, Report};
 
 mod build;
 pub mod claims;
+pub mod report;
 mod table;
+pub mod timeline;
 
 pub use build::{Executables, build};
+use table::note;
 pub use table::{notes, table};
+use timeline::Timeline;
 
 /// A stage, as the ladder knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +75,8 @@ pub struct Settings {
     pub delay: f64,
     /// Whether to let the server log, and show what it logged.
     pub verbose: bool,
+    /// Whether to have the server write down what it does when.
+    pub timeline: bool,
 }
 
 impl Settings {
@@ -111,6 +117,9 @@ pub struct Measurement {
     pub involuntary_switches: u64,
     /// When each client was greeted, in seconds after the start, in that order.
     pub greeted: Vec<f64>,
+    /// Who did what when, if the server was told to write it down.
+    #[serde(skip)]
+    pub timeline: Option<Timeline>,
 }
 
 /// The server that runs now, for [`kill_server`].
@@ -157,8 +166,16 @@ pub fn measure(
     settings: &Settings,
     progress: impl Fn(usize) + Sync,
 ) -> io::Result<Measurement> {
-    let quiet: &[&str] = if settings.verbose { &[] } else { &["-q"] };
-    let server = start(executable, &[&["0", "--stats"], quiet].concat())?;
+    let mut arguments = vec!["0", "--stats"];
+    if !settings.verbose {
+        arguments.push("-q");
+    }
+    let trace = std::env::temp_dir().join(format!("{}-{}.trace", stage.package, process::id()));
+    let trace = trace.to_string_lossy();
+    if settings.timeline {
+        arguments.extend(["--trace", &trace]);
+    }
+    let server = start(executable, &arguments)?;
     let address = server.address();
     let mut options = simple_client::Options::new(&address.ip().to_string(), address.port())?;
     options.connections = settings.clients_for(stage);
@@ -182,6 +199,11 @@ pub fn measure(
     });
     let report = report.map_err(|_| io::Error::other("a client panicked"))?;
     let (usage, stats) = stop(server, settings.verbose)?;
+    let timeline = settings.timeline.then(|| {
+        let timeline = Timeline::new(trace.as_ref().as_ref(), &report);
+        let _ = std::fs::remove_file(trace.as_ref());
+        timeline
+    });
     if !report.is_right() {
         return Err(io::Error::other(report.failures().join("; ")));
     }
@@ -200,6 +222,7 @@ pub fn measure(
         voluntary_switches: usage.voluntary_switches,
         involuntary_switches: usage.involuntary_switches,
         greeted: greeted(&report),
+        timeline: timeline.transpose()?,
     })
 }
 

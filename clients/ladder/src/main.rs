@@ -1,12 +1,15 @@
 //! `ladder`: builds and runs every stage under the same clients, and prints what each of them cost.
 
+use std::fs;
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use ladder::{Settings, build, claims, measure, notes, select, table};
+use ladder::report::IdleCost;
+use ladder::{Settings, build, claims, measure, notes, report, select, table};
 use serde_json::json;
 
 /// Runs every stage of the course under the same clients and compares what they cost
@@ -55,6 +58,10 @@ struct Compare {
     #[arg(long)]
     json: bool,
 
+    /// Also draw everything on one page, timelines and what idle peers cost included
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+
     /// Show what the servers log
     #[arg(short, long)]
     verbose: bool,
@@ -93,6 +100,7 @@ fn compare(arguments: &Compare, profile: &str) -> io::Result<bool> {
         sequential_max: arguments.sequential_max as usize,
         delay: arguments.delay,
         verbose: arguments.verbose,
+        timeline: arguments.report.is_some(),
     };
     let stages = select(&arguments.only)?;
     let packages: Vec<_> = stages.iter().map(|stage| stage.package).collect();
@@ -106,7 +114,7 @@ fn compare(arguments: &Compare, profile: &str) -> io::Result<bool> {
             continue;
         };
         let clients = settings.clients_for(stage);
-        let bar = progress_bar(stage.package, clients);
+        let bar = progress_bar(stage.package, clients, "clients");
         let measured = measure(executable, stage, &settings, |done| bar.set_position(done as u64));
         bar.finish_and_clear();
         match measured {
@@ -116,6 +124,11 @@ fn compare(arguments: &Compare, profile: &str) -> io::Result<bool> {
                 eprintln!("error: {}: {error}", stage.package);
             }
         }
+    }
+    if let Some(path) = &arguments.report {
+        let page = report::page(&measurements, &idle_costs(profile)?, &machine());
+        let named = |error| io::Error::other(format!("cannot write {}: {error}", path.display()));
+        fs::write(path, page).map_err(named)?;
     }
     let mut stdout = io::stdout();
     if arguments.json {
@@ -129,16 +142,41 @@ fn compare(arguments: &Compare, profile: &str) -> io::Result<bool> {
     Ok(all_right)
 }
 
+/// What a message costs the three stages that wait for many at once, beside more and more idle peers.
+fn idle_costs(profile: &str) -> io::Result<Vec<IdleCost>> {
+    const PEERS: [usize; 5] = [10, 200, 400, 600, 900];
+    let bench = claims::Bench::new(profile)?;
+    let mut costs = Vec::new();
+    for stage in ["step5-select", "step6-epoll-kqueue", "step7-event-loop"] {
+        let bar = progress_bar(stage, PEERS.len(), "measurements beside idle peers");
+        let mut points = Vec::new();
+        for peers in PEERS {
+            points.push((peers, 1e6 * bench.cost_beside(stage, peers)?));
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        costs.push(IdleCost { stage, points });
+    }
+    Ok(costs)
+}
+
+/// What the figures were measured on.
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("{} {}, {cores} cores", std::env::consts::OS, kernel.trim())
+}
+
 /// On a terminal a bar; elsewhere a line, so that a log shows what takes so long.
-fn progress_bar(stage: &str, clients: usize) -> ProgressBar {
+fn progress_bar(stage: &str, count: usize, what: &str) -> ProgressBar {
     if !io::stderr().is_terminal() {
-        eprintln!("{stage}: {clients} clients...");
+        eprintln!("{stage}: {count} {what}...");
         return ProgressBar::hidden();
     }
-    let bar = ProgressBar::new(clients as u64).with_message(stage.to_owned());
-    if let Ok(style) =
-        ProgressStyle::with_template("{msg:24} {bar:30} {pos} of {len} clients done, {elapsed}")
-    {
+    let bar = ProgressBar::new(count as u64).with_message(stage.to_owned());
+    if let Ok(style) = ProgressStyle::with_template(&format!(
+        "{{msg:24}} {{bar:30}} {{pos}} of {{len}} {what} done, {{elapsed}}"
+    )) {
         bar.set_style(style);
     }
     bar.enable_steady_tick(Duration::from_millis(100));

@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use crate::Measurement;
 
-const COLUMNS: [(&str, &str); 9] = [
+pub(crate) const COLUMNS: [(&str, &str); 9] = [
     ("clients", "how many connected at once"),
     ("elapsed", "from the first client's start to the last one's end"),
     ("x ideal", "elapsed, divided by what one client's own pauses take"),
@@ -30,23 +30,8 @@ pub fn table(measurements: &[Measurement]) -> String {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    for m in measurements {
-        let clients = match m.clients < m.clients_asked_for {
-            true => format!("{} of {}", m.clients, m.clients_asked_for),
-            false => m.clients.to_string(),
-        };
-        table.add_row([
-            m.stage.to_owned(),
-            clients,
-            format!("{:.2} s", m.elapsed),
-            format!("{:.2}", m.times_ideal()),
-            m.threads.map_or("-".to_owned(), |threads| threads.to_string()),
-            m.syscalls.to_string(),
-            format!("{:.0} %", 100.0 * m.share_in_vain()),
-            format!("{:.0} ms", 1e3 * m.cpu),
-            format!("{:.1} MiB", m.peak_memory as f64 / (1024.0 * 1024.0)),
-            format!("{} + {}", m.voluntary_switches, m.involuntary_switches),
-        ]);
+    for measurement in measurements {
+        table.add_row(cells(measurement));
     }
     let mut text = format!("{table}\n\n");
     for (name, meaning) in COLUMNS {
@@ -57,6 +42,26 @@ pub fn table(measurements: &[Measurement]) -> String {
             "\nA stage that serves one client at a time was given fewer: see --sequential-max.\n";
     }
     text
+}
+
+/// A stage's row.
+pub(crate) fn cells(m: &Measurement) -> [String; 10] {
+    let clients = match m.clients < m.clients_asked_for {
+        true => format!("{} of {}", m.clients, m.clients_asked_for),
+        false => m.clients.to_string(),
+    };
+    [
+        m.stage.to_owned(),
+        clients,
+        format!("{:.2} s", m.elapsed),
+        format!("{:.2}", m.times_ideal()),
+        m.threads.map_or("-".to_owned(), |threads| threads.to_string()),
+        m.syscalls.to_string(),
+        format!("{:.0} %", 100.0 * m.share_in_vain()),
+        format!("{:.0} ms", 1e3 * m.cpu),
+        format!("{:.1} MiB", m.peak_memory as f64 / (1024.0 * 1024.0)),
+        format!("{} + {}", m.voluntary_switches, m.involuntary_switches),
+    ]
 }
 
 impl Measurement {
@@ -72,31 +77,31 @@ impl Measurement {
 
 /// What this run shows, from its own figures: nothing is said that was not measured just now.
 pub fn notes(measurements: &[Measurement]) -> Vec<String> {
+    let of = |m: &Measurement| -> Vec<String> {
+        note(m).into_iter().map(|note| format!("{}: {note}", m.stage)).collect()
+    };
+    measurements.iter().flat_map(of).collect()
+}
+
+/// The same of one stage.
+pub(crate) fn note(m: &Measurement) -> Vec<String> {
     let mut notes = Vec::new();
-    for m in measurements {
-        // Who takes nearly N times as long has served them one after another, whatever it claims.
-        if m.clients > 1 && m.times_ideal() > 0.8 * m.clients as f64 && m.times_ideal().is_finite()
-        {
-            let apart: Vec<_> = m.greeted.windows(2).map(|pair| pair[1] - pair[0]).collect();
-            let mean = apart.iter().sum::<f64>() / apart.len().max(1) as f64;
-            notes.push(format!(
-                "{}: {} clients took {:.1} times as long as one, greeted {mean:.2} s apart: one after another",
-                m.stage,
+    // Who takes nearly N times as long has served them one after another, whatever it claims.
+    if m.clients > 1 && m.times_ideal() > 0.8 * m.clients as f64 && m.times_ideal().is_finite() {
+        let apart: Vec<_> = m.greeted.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        let mean = apart.iter().sum::<f64>() / apart.len().max(1) as f64;
+        notes.push(format!(
+                "{} clients took {:.1} times as long as one, greeted {mean:.2} s apart: one after another",
                 m.clients,
                 m.times_ideal()
             ));
-        }
-        if let Some(threads) =
-            m.threads.filter(|&threads| m.clients > 1 && threads > m.clients as u64)
-        {
-            notes.push(format!("{}: {threads} threads for {} clients", m.stage, m.clients));
-        }
-        if m.share_in_vain() > 0.5 {
-            notes.push(format!(
-                "{}: {} of {} accepts and recvs found nothing",
-                m.stage, m.found_nothing, m.asked
-            ));
-        }
+    }
+    if let Some(threads) = m.threads.filter(|&threads| m.clients > 1 && threads > m.clients as u64)
+    {
+        notes.push(format!("{threads} threads for {} clients", m.clients));
+    }
+    if m.share_in_vain() > 0.5 {
+        notes.push(format!("{} of {} accepts and recvs found nothing", m.found_nothing, m.asked));
     }
     notes
 }
@@ -121,6 +126,7 @@ mod tests {
             voluntary_switches: 17,
             involuntary_switches: 2,
             greeted: (0..clients).map(|number| 2.2 * number as f64).collect(),
+            timeline: None,
         }
     }
 

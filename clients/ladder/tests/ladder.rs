@@ -66,6 +66,30 @@ fn the_table_has_a_row_for_each_stage_that_was_asked_for() {
 }
 
 #[test]
+fn the_report_is_one_page_with_a_timeline_for_each_stage() {
+    let path = std::env::temp_dir().join(format!("ladder-report-{}.html", std::process::id()));
+    let file = path.to_str().unwrap();
+    let output =
+        ladder(&["-n", "3", "--delay", "0.05", "--only", "1", "--only", "6", "--report", file]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let page = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>"));
+    // Two timelines and the plot, with what only these two stages do.
+    assert_eq!(page.matches("<svg").count(), 3);
+    for what in
+        [">conn2<", "recv: ", "epoll_wait: ", "on_peer_ready_recv: ", "waiting for the greeting: "]
+    {
+        let here = page.contains(what) || (what.starts_with("epoll") && page.contains("kevent: "));
+        assert!(here, "{what} is missing");
+    }
+    for stage in ["step5-select", "step6-epoll-kqueue", "step7-event-loop"] {
+        assert!(page.contains(&format!("{stage}, 900 idle peers: ")), "{stage}");
+    }
+    assert!(!page.contains("http://") && !page.contains("https://"), "it needs the network");
+}
+
+#[test]
 fn a_stage_that_does_not_exist_is_one_line_and_exit_code_1() {
     let output = ladder(&["--only", "step99"]);
     assert_eq!(output.status.code(), Some(1));

@@ -16,7 +16,7 @@ pub struct Report {
     pub elapsed: f64,
     /// When it started: microseconds of CLOCK_MONOTONIC.
     #[serde(skip)]
-    pub(crate) started: f64,
+    pub started: f64,
 }
 
 /// What one connection went through, in seconds since the run started.
