@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The most that is kept of what the server says: it may never stop.
+/// The most that a server may say to one message: it may never stop.
 const REPLY: u64 = 1 << 20;
 
 /// Whom to visit, how often, and how fast.
@@ -96,7 +96,10 @@ fn visit(options: &Options, message: &[u8]) -> io::Result<Vec<u8>> {
         stream.shutdown(Shutdown::Write)?;
     }
     let mut reply = Vec::new();
-    match stream.take(REPLY).read_to_end(&mut reply) {
+    match stream.take(REPLY + 1).read_to_end(&mut reply) {
+        Ok(_) if reply.len() as u64 > REPLY => {
+            Err(io::Error::other(format!("the server says more than {REPLY} bytes")))
+        }
         Ok(_) => Ok(reply),
         Err(error)
             if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>

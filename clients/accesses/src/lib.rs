@@ -3,8 +3,9 @@
 //! A thread for each: it sleeps nearly all of the time, and this is the client, not the lesson.
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, mpsc};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
@@ -181,7 +182,10 @@ pub struct Pool {
     pub outside: usize,
 }
 
-/// Each user accesses the page again and again as long as there are to be so many users; a row for each interval.
+/// Each user accesses the page again and again as long as there are to be so many users; a row for each interval, and one
+/// for the accesses that end after the ramp.
+///
+/// Once `stop` is set, those that have not ended are given up.
 pub fn ramp(
     target: &Target,
     ramp: &Ramp,
@@ -189,49 +193,103 @@ pub fn ramp(
     mut on_row: impl FnMut(&Row),
 ) -> Vec<Row> {
     let started = Instant::now();
-    let over = AtomicBool::new(false);
-    let threads = AtomicUsize::new(0);
+    let pool = Arc::new(Mutex::new(None));
+    let over = Arc::new(AtomicBool::new(false));
+    watch_pool(target, ramp.every, Arc::clone(&pool), Arc::clone(&over));
     let (sender, ended) = mpsc::channel();
-    let user = |number: usize, sender: mpsc::Sender<Access>| {
-        while !over.load(Ordering::Relaxed) {
-            if number < ramp.users(started.elapsed()) {
-                let _ = sender.send(Access::new(number, target));
-            } else {
+    let mut sender = Some(sender);
+    let mut accesses = Vec::new();
+    let mut threads = 0;
+    let mut rows = Vec::new();
+    let mut next_row = ramp.every;
+    loop {
+        let elapsed = started.elapsed();
+        let users = ramp.users(elapsed);
+        while let Some(sender) = sender.as_ref().filter(|_| threads < users) {
+            if !spawn_user(threads, target, ramp, started, sender.clone()) {
+                break; // fewer, then; the rows say how it went
+            }
+            threads += 1;
+        }
+        if elapsed >= ramp.over {
+            sender = None; // what is left in the channel are those that are under way
+        }
+        let patience = next_row.saturating_sub(elapsed).min(GLANCE);
+        let all_ended = match ended.recv_timeout(patience) {
+            Ok(access) => {
+                accesses.push(access);
+                false
+            }
+            Err(RecvTimeoutError::Timeout) => false,
+            Err(RecvTimeoutError::Disconnected) => {
+                thread::sleep(patience);
+                true
+            }
+        };
+        let stopped = stop.load(Ordering::Relaxed);
+        if elapsed < next_row && !stopped {
+            continue;
+        }
+        next_row += ramp.every;
+        let pool: Option<Pool> = *pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let row = row(started, users, accesses.drain(..), pool);
+        on_row(&row);
+        rows.push(row);
+        let shrunk = pool.is_none_or(|pool| pool.workers <= 1);
+        if stopped || (all_ended && (shrunk || elapsed >= ramp.over + ramp.after)) {
+            over.store(true, Ordering::Relaxed);
+            return rows;
+        }
+    }
+}
+
+/// One user, until the ramp is over; false if there is no thread for it. Not scoped: whoever is given up must not be
+/// waited for.
+fn spawn_user(
+    number: usize,
+    target: &Target,
+    ramp: &Ramp,
+    started: Instant,
+    sender: mpsc::Sender<Access>,
+) -> bool {
+    let (target, ramp) = (target.clone(), *ramp);
+    let user = move || {
+        while started.elapsed() < ramp.over {
+            if number >= ramp.users(started.elapsed()) {
                 thread::sleep(GLANCE);
+            } else if sender.send(Access::new(number, &target)).is_err() {
+                return;
             }
         }
     };
-    let mut rows = Vec::new();
-    thread::scope(|scope| {
-        let agent = target.agent();
-        let mut next_row = ramp.every;
-        while !stop.load(Ordering::Relaxed) {
-            let elapsed = started.elapsed();
-            let users = ramp.users(elapsed);
-            while threads.load(Ordering::Relaxed) < users {
-                let number = threads.fetch_add(1, Ordering::Relaxed);
-                let sender = sender.clone();
-                let builder = thread::Builder::new().stack_size(STACK);
-                if builder.spawn_scoped(scope, move || user(number, sender)).is_err() {
-                    break; // fewer, then; the rows say how it went
+    thread::Builder::new().stack_size(STACK).spawn(user).is_ok()
+}
+
+/// Asks again and again what the server says of its pool, on a thread of its own: a server without one may let us wait
+/// behind all the others. Gives up for good when there is no such page.
+fn watch_pool(
+    target: &Target,
+    every: Duration,
+    latest: Arc<Mutex<Option<Pool>>>,
+    over: Arc<AtomicBool>,
+) {
+    let (agent, url) = (target.agent(), target.status_url.clone());
+    let _without_it = thread::Builder::new().stack_size(STACK).spawn(move || {
+        while !over.load(Ordering::Relaxed) {
+            let pool = match agent.get(&url).call() {
+                Err(_) => None,
+                Ok(mut answer) => {
+                    let text = answer.body_mut().read_to_string().unwrap_or_default();
+                    match serde_json::from_str(&text) {
+                        Ok(pool) => Some(pool),
+                        Err(_) => return,
+                    }
                 }
-            }
-            if elapsed < next_row {
-                thread::sleep(GLANCE.min(next_row - elapsed));
-                continue;
-            }
-            next_row += ramp.every;
-            let row = row(started, users, ended.try_iter(), pool(&agent, &target.status_url));
-            on_row(&row);
-            let shrunk = row.pool.is_none_or(|pool| pool.workers <= 1);
-            rows.push(row);
-            if elapsed >= ramp.over && (shrunk || elapsed >= ramp.over + ramp.after) {
-                break;
-            }
+            };
+            *latest.lock().unwrap_or_else(PoisonError::into_inner) = pool;
+            thread::sleep(every.min(Duration::from_secs(1)) / 2);
         }
-        over.store(true, Ordering::Relaxed);
     });
-    rows
 }
 
 fn row(
@@ -250,12 +308,6 @@ fn row(
     }
     let seconds = started.elapsed().as_secs_f64();
     Row { seconds, users, answered: times.len(), refused, failed, median: median(&mut times), pool }
-}
-
-/// What the server says of its pool; none if it does not answer, or has none.
-fn pool(agent: &Agent, url: &str) -> Option<Pool> {
-    let text = agent.get(url).call().ok()?.body_mut().read_to_string().ok()?;
-    serde_json::from_str(&text).ok()
 }
 
 /// The middle one, if there is one.

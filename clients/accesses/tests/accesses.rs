@@ -170,6 +170,41 @@ fn a_server_without_a_pool_has_rows_without_one() {
 }
 
 #[test]
+fn who_is_not_answered_when_the_ramp_is_over_is_waited_for_and_counted() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let address = answering(move |line| {
+        if line.starts_with("GET / ") && asked.fetch_add(1, Ordering::SeqCst) >= 5 {
+            thread::sleep(Duration::from_secs(60));
+        }
+        page("200 OK", "hello")
+    });
+    let settings = Ramp {
+        from: 2,
+        to: 2,
+        over: Duration::from_millis(300),
+        every: Duration::from_millis(100),
+        after: Duration::from_secs(60),
+    };
+    let impatient = Target { timeout: Duration::from_secs(2), ..target(address) };
+    let rows = ramp(&impatient, &settings, &AtomicBool::new(false), |_| {});
+    let answered = rows.iter().map(|row| row.answered).sum::<usize>();
+    let failed = rows.iter().map(|row| row.failed).sum::<usize>();
+    assert_eq!((answered, failed), (5, 2), "{rows:?}");
+
+    // And whoever is told to stop does not wait for it.
+    let started = Instant::now();
+    let rows = ramp(&target(address), &settings, &AtomicBool::new(true), |_| {});
+    assert_eq!(rows.len(), 1);
+    assert!(started.elapsed() < Duration::from_secs(15));
+
+    let output =
+        program(address, &["--ramp", "1..1", "--over", "1", "--every", "200", "--timeout", "1"]);
+    assert_eq!(output.status.code(), Some(1));
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(stdout.trim_end().ends_with("0 answered, 0 turned away (503), 1 failed"), "{stdout}");
+}
+
+#[test]
 fn the_program_says_how_it_went() {
     let address = answering(|_| page("200 OK", "hello"));
     let output = program(address, &["-n", "3"]);

@@ -20,15 +20,16 @@ pub fn ended(status: WaitStatus) -> Option<(Pid, String)> {
     }
 }
 
-/// Ends these children, with SIGTERM and in the end with SIGKILL, and returns when this process has no child any more.
+/// Ends these children, with SIGTERM and in the end with SIGKILL, and returns when the last of them has been reaped. (There
+/// may be others: an exec keeps a process's children, and the first process of a container adopts every orphan.)
 pub fn stop(mut children: Vec<Pid>) {
     let mut signal = Signal::SIGTERM;
-    loop {
+    while !children.is_empty() {
         for &pid in &children {
             let _ = kill(pid, signal);
         }
         let deadline = Instant::now() + LEAVE;
-        while Instant::now() < deadline {
+        while !children.is_empty() && Instant::now() < deadline {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Err(Errno::ECHILD) => return,
                 Ok(WaitStatus::StillAlive) | Err(_) => thread::sleep(Duration::from_millis(1)),

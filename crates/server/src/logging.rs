@@ -7,6 +7,7 @@
 //!
 //! [Trace Event Format]: https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -77,19 +78,22 @@ impl ChromeTrace {
         let microseconds = now.tv_sec() as f64 * 1e6 + now.tv_nsec() as f64 / 1e3;
         let (thread, is_new) = thread_number();
         let process = process::id();
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        // A trace that cannot be written (a full disk) must not stop the server.
+        let mut lines = String::new();
         if is_new {
             let name = thread::current().name().unwrap_or("thread").to_owned();
             let _ = writeln!(
-                file,
+                lines,
                 r#"{{"name":"thread_name","ph":"M","pid":{process},"tid":{thread},"args":{{"name":{name:?}}}}},"#
             );
         }
         let _ = writeln!(
-            file,
+            lines,
             r#"{{"name":"{name}","ph":"{phase}","pid":{process},"tid":{thread},"ts":{microseconds:.3}}},"#
         );
+        // In one piece, so that the buffer ends with a line whenever it is written out: several processes may share the
+        // file. A trace that cannot be written (a full disk) must not stop the server.
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = file.write_all(lines.as_bytes());
     }
 }
 

@@ -64,8 +64,8 @@ pub fn expired() -> bool {
     EXPIRED.load(Ordering::Relaxed)
 }
 
-/// A client has left.
-pub(crate) fn on_client_left() {
+/// A client has left. (Its stream says so; a process whose child served it has to say so itself.)
+pub fn on_client_left() {
     if AFTER_ONE_CLIENT.load(Ordering::Relaxed) {
         let _ = raise(Signal::SIGTERM);
     }

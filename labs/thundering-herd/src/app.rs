@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::process;
+use std::thread;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use peer::{Buffers, Interest, Peer, on_peer_connected, on_peer_ready_recv, on_peer_ready_send};
@@ -68,15 +70,22 @@ struct Lines {
 }
 
 impl Lines {
-    /// A longer line is passed on in pieces, so that nobody can have us store without end.
-    const LONGEST: usize = 4096;
+    /// A longer line is passed on in pieces: nobody can have us store without end, and what is printed of it fits into
+    /// what a pipe keeps together, even if each byte has to be shown as a replacement character of three.
+    const LONGEST: usize = 1024;
 
     fn split(&mut self, input: &[u8], mut on_line: impl FnMut(&[u8])) {
-        for piece in input.split_inclusive(|&byte| byte == b'\n') {
-            self.unfinished.extend_from_slice(piece);
-            if piece.ends_with(b"\n") || self.unfinished.len() >= Self::LONGEST {
-                on_line(&self.unfinished);
-                self.unfinished.clear();
+        for line in input.split_inclusive(|&byte| byte == b'\n') {
+            let mut rest = line;
+            while !rest.is_empty() {
+                let (piece, after) =
+                    rest.split_at(rest.len().min(Self::LONGEST - self.unfinished.len()));
+                self.unfinished.extend_from_slice(piece);
+                rest = after;
+                if self.unfinished.ends_with(b"\n") || self.unfinished.len() == Self::LONGEST {
+                    on_line(&self.unfinished);
+                    self.unfinished.clear();
+                }
             }
         }
     }
@@ -107,6 +116,8 @@ struct Talker {
     stream: Stream,
     lines: Lines,
     outbox: Vec<u8>,
+    /// It will say no more, and stays only for what it is owed.
+    leaving: bool,
     watched: Interest,
 }
 
@@ -115,7 +126,12 @@ impl Talker {
     const HIGH_WATER_MARK: usize = 64 * 1024;
 
     fn interest(&self) -> Interest {
-        if self.outbox.is_empty() { Interest::READ } else { Interest::BOTH }
+        match (self.leaving, self.outbox.is_empty()) {
+            (true, true) => Interest::NONE,
+            (true, false) => Interest::WRITE,
+            (false, true) => Interest::READ,
+            (false, false) => Interest::BOTH,
+        }
     }
 
     /// Sends what the socket takes; false if that was this client's end.
@@ -157,8 +173,13 @@ impl Clients {
         } else if self.app == App::Echo {
             self.peers.insert(token, on_peer_connected(stream));
         } else {
-            let talker =
-                Talker { stream, lines: Lines::default(), outbox: Vec::new(), watched: interest };
+            let talker = Talker {
+                stream,
+                lines: Lines::default(),
+                outbox: Vec::new(),
+                leaving: false,
+                watched: interest,
+            };
             self.talkers.insert(token, talker);
         }
     }
@@ -195,12 +216,12 @@ impl Clients {
         let Some(talker) = self.talkers.get_mut(&event.token) else { return };
         let mut stays = !event.writable || talker.send();
         let mut said = Vec::new();
-        if stays && event.readable {
+        if stays && event.readable && !talker.leaving {
             let mut on_line = |line: &[u8]| said.push(line.to_vec());
             match talker.stream.read(&mut self.input) {
                 Ok(0) => {
                     talker.lines.finish(&mut on_line);
-                    stays = false;
+                    talker.leaving = true;
                 }
                 Ok(received) => talker.lines.split(&self.input[..received], &mut on_line),
                 Err(error) => stays = error.kind() == ErrorKind::WouldBlock,
@@ -221,8 +242,10 @@ impl Clients {
     }
 
     fn tell_the_others(&mut self, speaker: u64, line: &[u8], poller: &Poller) {
-        let others: Vec<_> =
-            self.talkers.keys().copied().filter(|&token| token != speaker).collect();
+        let listens = |(&token, talker): (&u64, &Talker)| {
+            (token != speaker && !talker.leaving).then_some(token)
+        };
+        let others: Vec<_> = self.talkers.iter().filter_map(listens).collect();
         for token in others {
             let Some(talker) = self.talkers.get_mut(&token) else { continue };
             talker.outbox.extend_from_slice(line);
@@ -238,10 +261,15 @@ impl Clients {
         }
     }
 
-    /// Has the poller watch for writability while something is owed, and only then.
+    /// Has the poller watch for writability while something is owed, and only then. Who has said everything and is owed
+    /// nothing is gone.
     fn update(&mut self, token: u64, poller: &Poller) {
         let Some(talker) = self.talkers.get_mut(&token) else { return };
         let interest = talker.interest();
+        if interest == Interest::NONE {
+            self.talkers.remove(&token);
+            return;
+        }
         if interest == talker.watched {
             return;
         }
@@ -255,6 +283,13 @@ impl Clients {
     /// The worker is to stop: sends what is owed, for as long as the grace period lasts.
     pub fn finish(&mut self) {
         peer::send_what_is_owed(self.peers.values_mut(), shutdown::expired);
+        loop {
+            self.talkers.retain(|_, talker| talker.send() && !talker.outbox.is_empty());
+            if self.talkers.is_empty() || shutdown::expired() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 

@@ -45,7 +45,7 @@ pub struct Measurement {
     pub arrivals: &'static str,
     /// How many were served, all of them exactly once.
     pub connections: u64,
-    /// What each worker says that it did, in the order in which they were forked.
+    /// What each worker says that it did, by process id.
     pub workers: Vec<Account>,
     /// From connect to the end of the answer, in microseconds: the median.
     pub p50: u64,

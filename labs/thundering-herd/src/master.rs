@@ -1,6 +1,6 @@
 //! The process that forks the workers: it holds the listeners, and serves nobody itself.
 
-use std::io::{self, PipeReader, Read, Write};
+use std::io::{self, ErrorKind, PipeReader, Read, Write};
 use std::process;
 use std::time::{Duration, Instant};
 
@@ -115,11 +115,8 @@ impl<'a> Master<'a> {
     fn start_all(&mut self) -> io::Result<()> {
         for index in 0..self.workers.len() {
             if self.workers[index].is_none() {
-                let mut ready = self.start(index)?;
-                // The end of the pipe without a byte is the end of the worker: it has said why.
-                ready
-                    .read_exact(&mut [0])
-                    .map_err(|_| io::Error::other("a worker could not start"))?;
+                let ready = self.start(index)?;
+                wait_for(ready)?;
             }
         }
         Ok(())
@@ -193,6 +190,19 @@ impl<'a> Master<'a> {
     fn stop_all(&self) {
         children::stop(self.workers.iter().flatten().map(|worker| worker.pid).collect());
         info!("all workers have ended");
+    }
+}
+
+/// Returns when the worker is ready, and when this process is to end: a worker that hangs must not make the master deaf.
+fn wait_for(mut ready: PipeReader) -> io::Result<()> {
+    loop {
+        match ready.read(&mut [0]) {
+            // The end of the pipe without a byte is the end of the worker: it has said why.
+            Ok(0) => return Err(io::Error::other("a worker could not start")),
+            Err(error) if error.kind() == ErrorKind::Interrupted && !shutdown::requested() => {}
+            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
+            Ok(_) | Err(_) => return Ok(()),
+        }
     }
 }
 

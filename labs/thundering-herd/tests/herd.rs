@@ -46,6 +46,7 @@ fn a_listener_for_each_worker_wakes_its_worker() {
     let switches = measured.per_connection(|worker| worker.voluntary_switches);
     assert!(switches <= 1.5, "{switches} switches per connection");
     let mut listeners: Vec<_> = measured.workers.iter().flat_map(|w| &w.listeners).collect();
+    listeners.sort_unstable();
     listeners.dedup();
     assert_eq!(listeners.len(), WORKERS, "each has its own");
 }
@@ -53,8 +54,9 @@ fn a_listener_for_each_worker_wakes_its_worker() {
 #[test]
 fn a_lock_around_the_wait_wakes_its_holder_and_around_accept_the_herd() {
     // The others look after the lock twice a second, however many connections come meanwhile.
-    let around_wait =
-        spaced(Mode::Mutex).per_connection(|worker| worker.voluntary_switches - worker.in_vain);
+    let measured = spaced(Mode::Mutex);
+    let around_wait = measured.per_connection(|worker| worker.voluntary_switches)
+        - measured.per_connection(|worker| worker.in_vain);
     assert!(around_wait <= 1.5, "{around_wait} switches per connection");
     let around_accept = switches(Mode::Semaphore);
     assert!(around_accept >= WORKERS as f64 / 2.0, "{around_accept} switches per connection");
@@ -108,7 +110,7 @@ fn a_workers_own_listener_takes_with_it_what_waits_there() {
     if migrates.is_ok_and(|text| text.trim() == "1") {
         assert_eq!(loss.reset, 0, "{loss:?}");
     } else {
-        assert_eq!(loss.later, 0, "{loss:?}");
+        assert!(loss.reset > 0, "{loss:?}");
     }
 
     let loss = lose(server(), Mode::Reuseport, true, 4, 40).unwrap();

@@ -33,14 +33,14 @@ pub fn serve_connection(stream: Stream, site: &Site, terms: Terms, who: &str) {
 }
 
 fn converse(mut stream: Stream, site: &Site, terms: Terms, who: &str) -> io::Result<()> {
-    set_timeouts(&stream, terms.read_timeout)?;
+    setsockopt(&stream, sockopt::SendTimeout, &time_value(terms.read_timeout))?;
     let mut input = Vec::new();
     loop {
         let received = receive(&mut stream, &mut input, terms)?;
         let _reply_owed = ReplyOwed::new();
         let (response, head, keep_alive) = match received {
             Received::Nothing => return Ok(()),
-            Received::Nonsense(status) => (Response::error(status), false, false),
+            Received::Nonsense(status) => (Response::error(status), http::is_head(&input), false),
             Received::Request(request) => {
                 let keep_alive = request.keep_alive && terms.keep_alive;
                 let response = site.respond(&request, who);
@@ -75,21 +75,14 @@ fn receive(stream: &mut Stream, input: &mut Vec<u8>, terms: Terms) -> io::Result
             Ok(None) => {}
             Err(status) => return Ok(Received::Nonsense(status)),
         }
-        // A client that sends a byte now and then runs into the deadline, one that sends none into the timeout.
-        let late = match stream.read(&mut buffer) {
+        // What is left of it, not all of it again: a client may send a byte now and then for ever.
+        set_receive_timeout(stream, deadline.saturating_duration_since(Instant::now()))?;
+        match stream.read(&mut buffer) {
             Ok(0) => return Ok(Received::Nothing),
-            Ok(received) => {
-                input.extend_from_slice(&buffer[..received]);
-                Instant::now() > deadline && matches!(http::parse(input), Ok(None))
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => true,
-            Err(error) => return Err(error),
-        };
-        if late && input.is_empty() {
-            return Ok(Received::Nothing);
-        }
-        if late {
-            return Ok(Received::Nonsense(Status::RequestTimeout));
+            Ok(received) => input.extend_from_slice(&buffer[..received]),
+            Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
+            Err(_) if input.is_empty() => return Ok(Received::Nothing),
+            Err(_) => return Ok(Received::Nonsense(Status::RequestTimeout)),
         }
     }
 }
@@ -98,19 +91,23 @@ fn receive(stream: &mut Stream, input: &mut Vec<u8>, terms: Terms) -> io::Result
 /// never see what was said last.
 fn close(mut stream: Stream) -> io::Result<()> {
     stream.shutdown()?;
-    set_timeouts(&stream, LINGER)?;
     let deadline = Instant::now() + LINGER;
     let mut buffer = [0; BUFFER];
-    while Instant::now() < deadline && stream.read(&mut buffer)? > 0 {}
-    Ok(())
+    loop {
+        set_receive_timeout(&stream, deadline.saturating_duration_since(Instant::now()))?;
+        if stream.read(&mut buffer)? == 0 {
+            return Ok(());
+        }
+    }
 }
 
-/// A blocking recv or send that takes longer than this fails with would-block. See socket(7), SO_RCVTIMEO.
-fn set_timeouts(stream: &Stream, timeout: Duration) -> io::Result<()> {
+/// A blocking recv that takes longer than this fails with would-block. See socket(7), SO_RCVTIMEO.
+fn set_receive_timeout(stream: &Stream, timeout: Duration) -> io::Result<()> {
+    Ok(setsockopt(stream, sockopt::ReceiveTimeout, &time_value(timeout))?)
+}
+
+fn time_value(duration: Duration) -> TimeVal {
     // Zero would mean none.
-    let timeout = timeout.max(Duration::from_millis(1));
-    let timeout = TimeVal::new(timeout.as_secs() as _, timeout.subsec_micros() as _);
-    setsockopt(stream, sockopt::ReceiveTimeout, &timeout)?;
-    setsockopt(stream, sockopt::SendTimeout, &timeout)?;
-    Ok(())
+    let duration = duration.max(Duration::from_millis(1));
+    TimeVal::new(duration.as_secs() as _, duration.subsec_micros() as _)
 }

@@ -1,5 +1,7 @@
 //! HTTP/1.1 (RFC 9110, RFC 9112) as far as a server of a few pages needs it: bytes in, requests out; responses in, bytes
 //! out. No I/O and no clock but the Date header's, so every case can be tested byte by byte.
+//!
+//! A minor version above 1 would have to be answered as 1.1; `httparse` knows none, and so it is a 505 here.
 
 use std::time::SystemTime;
 
@@ -37,8 +39,10 @@ pub enum Status {
     LengthRequired,
     ContentTooLarge,
     UriTooLong,
+    ExpectationFailed,
     RequestHeaderFieldsTooLarge,
     InternalServerError,
+    NotImplemented,
     ServiceUnavailable,
     HttpVersionNotSupported,
 }
@@ -55,8 +59,10 @@ impl Status {
             Status::LengthRequired => "411 Length Required",
             Status::ContentTooLarge => "413 Content Too Large",
             Status::UriTooLong => "414 URI Too Long",
+            Status::ExpectationFailed => "417 Expectation Failed",
             Status::RequestHeaderFieldsTooLarge => "431 Request Header Fields Too Large",
             Status::InternalServerError => "500 Internal Server Error",
+            Status::NotImplemented => "501 Not Implemented",
             Status::ServiceUnavailable => "503 Service Unavailable",
             Status::HttpVersionNotSupported => "505 HTTP Version Not Supported",
         }
@@ -140,16 +146,23 @@ pub fn parse(input: &[u8]) -> Result<Option<(Request, usize)>, Status> {
         let fields = request.headers.iter();
         fields.filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
     };
-    // Exactly one Host in HTTP/1.1 (RFC 9112, 3.2).
-    if version == 1 && field("host").count() != 1 {
+    // At most one Host, and in HTTP/1.1 exactly one (RFC 9112, 3.2).
+    let hosts = field("host").count();
+    if hosts > 1 || (version == 1 && hosts == 0) || field("host").any(is_no_host) {
         return Err(Status::BadRequest);
     }
     let body = body_length(field("content-length"), field("transfer-encoding").next().is_some())?;
-    if !matches!(method, "GET" | "HEAD") {
-        return Err(Status::MethodNotAllowed);
+    match method {
+        "GET" | "HEAD" => {}
+        "POST" | "PUT" | "DELETE" | "CONNECT" | "OPTIONS" | "TRACE" | "PATCH" => {
+            return Err(Status::MethodNotAllowed);
+        }
+        _ => return Err(Status::NotImplemented),
     }
     if input.len() < head + body {
-        return Ok(None);
+        // The client waits for our leave to send the body, and we for the body (RFC 9110, 10.1.1). Nobody wants it here.
+        let asks_leave = field("expect").any(|value| value.eq_ignore_ascii_case(b"100-continue"));
+        return if asks_leave && version == 1 { Err(Status::ExpectationFailed) } else { Ok(None) };
     }
     let says = |option: &str| {
         let options = field("connection").flat_map(|value| value.split(|&byte| byte == b','));
@@ -195,13 +208,25 @@ fn body_length<'a>(
     length.filter(|&length| length <= LONGEST_BODY).ok_or(Status::ContentTooLarge)
 }
 
+/// Whether this cannot be the value of a Host field.
+fn is_no_host(value: &[u8]) -> bool {
+    value.iter().any(|byte| matches!(byte, b' ' | b'\t' | b',' | b'/'))
+}
+
+/// Whether what has come so far, request or not, wants no body in the answer.
+pub fn is_head(input: &[u8]) -> bool {
+    input.trim_ascii_start().starts_with(b"HEAD ")
+}
+
 /// The path of a target in origin form, `/path?query`, or in absolute form, `http://host/path?query` (RFC 9112, 3.2).
 fn path(target: &str) -> &str {
-    let path = match target.split_once("://") {
-        Some((_, rest)) => rest.find('/').map_or("/", |start| &rest[start..]),
-        None => target,
-    };
-    path.split(['?', '#']).next().unwrap_or_default()
+    let target = target.split(['?', '#']).next().unwrap_or_default();
+    match target.split_once("://") {
+        Some((_, rest)) if !target.starts_with('/') => {
+            rest.find('/').map_or("/", |start| &rest[start..])
+        }
+        _ => target,
+    }
 }
 
 #[cfg(test)]
@@ -231,7 +256,7 @@ mod tests {
 
     #[test]
     fn requests() {
-        let cases: [(&[u8], Request); 9] = [
+        let cases: [(&[u8], Request); 12] = [
             (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", request("/", false, true)),
             (b"HEAD /x?y=1#z HTTP/1.1\r\nHost: a\r\n\r\n", request("/x", true, true)),
             (b"GET http://a:80/b HTTP/1.1\r\nHost: a\r\n\r\n", request("/b", false, true)),
@@ -241,6 +266,9 @@ mod tests {
                 b"GET / HTTP/1.1\r\nHost: a\r\nConnection: te, close\r\n\r\n",
                 request("/", false, false),
             ),
+            (b"GET /a?b=http://x/c HTTP/1.0\r\n\r\n", request("/a", false, false)),
+            (b"GET /a://b/c HTTP/1.0\r\n\r\n", request("/a://b/c", false, false)),
+            (b"GET http://a?x=/crash HTTP/1.0\r\n\r\n", request("/", false, false)),
             (b"GET / HTTP/1.0\r\n\r\n", request("/", false, false)),
             (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", request("/", false, true)),
             (
@@ -259,7 +287,7 @@ mod tests {
 
     #[test]
     fn what_is_no_request_or_none_for_us() {
-        let cases: [(&[u8], Status); 14] = [
+        let cases: [(&[u8], Status); 17] = [
             (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", Status::BadRequest), // TLS
             (b"hello\r\n\r\n", Status::BadRequest),
             (b"GET / HTTP/1.1\r\n\r\n", Status::BadRequest),
@@ -267,7 +295,13 @@ mod tests {
             (b"GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n", Status::BadRequest),
             (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", Status::HttpVersionNotSupported),
             (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", Status::MethodNotAllowed),
-            (b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n", Status::MethodNotAllowed),
+            (b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n", Status::NotImplemented),
+            (b"GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", Status::BadRequest),
+            (b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", Status::BadRequest),
+            (
+                b"GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
+                Status::ExpectationFailed,
+            ),
             (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", Status::BadRequest),
             (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", Status::BadRequest),
             (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", Status::BadRequest),

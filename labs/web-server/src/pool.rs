@@ -29,8 +29,10 @@ struct State<J> {
     queue: VecDeque<J>,
     /// Those who take jobs, in the order in which they were hired.
     workers: Vec<Worker<J>>,
-    /// How many do a job now. A worker that has been retired in the middle of one is no longer above, but counts here.
+    /// How many do a job now, those who will leave after it included.
     busy: usize,
+    /// How many have been retired in the middle of a job. They are no longer above, but they are still at work.
+    leaving: usize,
     /// Whose turn it is: the place in `workers` from which the next free one is looked for.
     turn: usize,
     hired: u32,
@@ -83,6 +85,7 @@ impl<J: Send + 'static> Pool<J> {
             queue: VecDeque::new(),
             workers: Vec::new(),
             busy: 0,
+            leaving: 0,
             turn: 0,
             hired: 0,
             retired: 0,
@@ -113,7 +116,7 @@ impl<J: Send + 'static> Pool<J> {
             None => Err(job),
         };
         state.observe();
-        if state.sizing.hires(state.queue.len(), state.workers.len())
+        if state.sizing.hires(state.queue.len(), state.workers.len() + state.leaving)
             && let Err(no_thread) = self.hire(&mut state)
         {
             warn!("no thread for another worker: {}", server::describe(&no_thread));
@@ -142,6 +145,8 @@ impl<J: Send + 'static> Pool<J> {
         );
         if worker.free {
             worker.desk.give(Order::Leave);
+        } else {
+            state.leaving += 1;
         }
     }
 
@@ -203,8 +208,10 @@ impl<J> Shared<J> {
                 let mut state = self.lock();
                 let place = state.workers.iter().position(|worker| worker.number == number);
                 let Some(place) = place else {
+                    // Retired meanwhile.
                     state.busy -= 1;
-                    return; // retired meanwhile
+                    state.leaving -= 1;
+                    return;
                 };
                 match state.queue.pop_front() {
                     Some(next) => {

@@ -71,6 +71,8 @@ struct Desk {
     asked: HashMap<u64, Asked>,
     /// Jobs that wait for room in the queue.
     outside: VecDeque<Job>,
+    /// Connections beyond the most there may be, until they are gone.
+    seen_off: HashSet<StreamId>,
     counters: Counters,
     history: History,
     stopping: bool,
@@ -146,15 +148,22 @@ pub fn serve(listener: Listener, settings: Settings) -> io::Result<()> {
 }
 
 fn on_connected(lp: &mut Loop, reception: &Rc<Reception>, stream: StreamId) {
-    let connections = {
-        let counters = &mut reception.desk.borrow_mut().counters;
-        counters.connections += 1;
-        counters.connections
+    let most = reception.settings.max_connections;
+    let (present, seen_off) = {
+        let desk = &mut *reception.desk.borrow_mut();
+        desk.counters.connections += 1;
+        let present = desk.counters.connections - desk.seen_off.len();
+        if present > most {
+            desk.seen_off.insert(stream);
+        }
+        (present, desk.seen_off.len())
     };
-    if connections <= reception.settings.max_connections {
+    if present <= most {
         next_request(lp, reception, stream, Vec::new());
-    } else {
+    } else if seen_off <= most {
         turn_away(lp, reception, Asked::nothing(stream));
+    } else {
+        close(lp, reception, stream); // politeness has a bound too
     }
 }
 
@@ -166,7 +175,8 @@ fn next_request(lp: &mut Loop, reception: &Rc<Reception>, stream: StreamId, mut 
             return on_request(lp, reception, stream, request, rest);
         }
         Err(status) => {
-            return respond(lp, reception, Asked::nothing(stream), &Response::error(status));
+            let asked = Asked { head: http::is_head(&input), ..Asked::nothing(stream) };
+            return respond(lp, reception, asked, &Response::error(status));
         }
         Ok(None) => {}
     }
@@ -178,8 +188,8 @@ fn next_request(lp: &mut Loop, reception: &Rc<Reception>, stream: StreamId, mut 
         if seen.borrow().is_empty() {
             close(lp, &here, stream);
         } else {
-            let late = Response::error(Status::RequestTimeout);
-            respond(lp, &here, Asked::nothing(stream), &late);
+            let asked = Asked { head: http::is_head(&seen.borrow()), ..Asked::nothing(stream) };
+            respond(lp, &here, asked, &Response::error(Status::RequestTimeout));
         }
     });
     let here = Rc::clone(reception);
@@ -302,7 +312,11 @@ fn close(lp: &mut Loop, reception: &Rc<Reception>, stream: StreamId) {
     if lp.peer_name(stream).is_none() {
         return; // somebody was faster
     }
-    reception.desk.borrow_mut().counters.connections -= 1;
+    {
+        let desk = &mut *reception.desk.borrow_mut();
+        desk.counters.connections -= 1;
+        desk.seen_off.remove(&stream);
+    }
     let here = Rc::clone(reception);
     lp.close(stream, move |lp| stop_after_the_last(lp, &here));
 }

@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
+use server::shutdown;
 
 /// What a request takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +25,8 @@ impl Work {
             Work::Sleep(duration) => server::sys::sleep(duration),
             Work::Compute(duration) => {
                 let enough = on_core() + duration;
-                while on_core() < enough {
+                // What is not done when the grace period is over will not be done.
+                while on_core() < enough && !shutdown::expired() {
                     std::hint::black_box((0..1000_u64).fold(0, u64::wrapping_add));
                 }
             }

@@ -60,6 +60,17 @@ fn what_is_said_is_answered_rightly() {
         ("hello\r\n\r\n".to_owned(), 400),
         ("\u{0}\u{1}\u{2}".to_owned(), 400),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello".to_owned(), 405),
+        ("BREW / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 501),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+                .to_owned(),
+            405,
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+                .to_owned(),
+            417,
+        ),
         (
             "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
             411,
@@ -357,8 +368,10 @@ fn a_crowd_leaves_nothing_behind() {
 #[test]
 fn sigterm_ends_all_of_them_while_they_work() {
     for binary in ALL {
-        for signal in [Signal::SIGTERM, Signal::SIGINT] {
-            let server = start(binary, &["--work", "30s", "-q"]);
+        for (signal, work) in
+            [(Signal::SIGTERM, "30s"), (Signal::SIGINT, "30s"), (Signal::SIGTERM, "cpu:30s")]
+        {
+            let server = start(binary, &["--work", work, "-q"]);
             let mut browser = Browser::new(server.address());
             browser.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
             let _silent = Browser::new(server.address());
@@ -373,10 +386,12 @@ fn sigterm_ends_all_of_them_while_they_work() {
 #[test]
 fn a_request_in_hand_is_answered_before_the_end() {
     for binary in [FORK, THREADS, POOL] {
-        let server = start(binary, &["--work", "300ms", "-q"]);
+        let server = start(binary, &["--work", "600ms", "-q"]);
         let mut browser = Browser::new(server.address());
+        // Whoever is to serve this browser does so already: what is in hand needs no more than to be read.
+        assert_eq!(browser.get("/nothing").status, 404);
         browser.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-        thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(200));
         server.signal(Signal::SIGTERM).unwrap();
         let answer = browser.answer().unwrap_or_else(|| panic!("{binary}: no answer"));
         assert_eq!(answer.status, 200, "{binary}");

@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use peer::Interest;
-use server::{Listener, Stream, children, shutdown, signals};
+use server::{Listener, Stream, children, logging, shutdown, signals};
 use step6_epoll_kqueue::{Poller, Trigger};
 use tracing::warn;
 use web_server::connection::serve_connection;
@@ -69,6 +69,8 @@ fn accept_and_fork(
             } else if children.len() < most
                 && let Some(stream) = listener.accept()?
             {
+                // What is in a buffer would be written by both.
+                logging::finish();
                 // SAFETY: this process has one thread, so its child may do whatever a process may (fork(2)).
                 #[allow(unsafe_code)]
                 match unsafe { fork() } {
@@ -105,6 +107,7 @@ fn serve_and_exit(stream: Stream, options: &Options) -> ! {
     if stream.set_nonblocking(false).is_ok() {
         serve_connection(stream, &options.site(true), options.terms(true), &who);
     }
+    logging::finish();
     process::exit(0)
 }
 
@@ -114,6 +117,7 @@ fn reap(children: &mut HashSet<Pid>) {
         && let Some((pid, how)) = children::ended(status)
     {
         children.remove(&pid);
+        shutdown::on_client_left();
         if how != "ended with 0" {
             warn!("child {pid} {how}");
         }
