@@ -182,6 +182,32 @@ fn who_never_finishes_is_told_so_and_who_says_nothing_is_left() {
 }
 
 #[test]
+fn who_talks_on_after_the_end_is_not_listened_to_for_ever() {
+    for binary in ALL {
+        let server = start(binary, &["--work", "0", "-q"]);
+        let mut browser = Browser::new(server.address());
+        browser.say("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        assert_eq!(browser.answer().unwrap().status, 200, "{binary}");
+        let more = [b'x'; 4096];
+        wait_until("it is left", || browser.stream.get_mut().write_all(&more).is_err())
+            .unwrap_or_else(|error| panic!("{binary}: {error}"));
+        stop(server);
+    }
+}
+
+#[test]
+fn once_is_one_client() {
+    for binary in ALL {
+        let server = start(binary, &["--work", "0", "--once", "-q"]);
+        let mut browser = Browser::new(server.address());
+        assert_eq!(browser.get("/").status, 200, "{binary}");
+        drop(browser);
+        let finished = server.wait(Duration::from_secs(20)).unwrap();
+        assert_eq!(finished.status.code(), Some(0), "{binary}: {}", finished.stderr);
+    }
+}
+
+#[test]
 fn a_half_closed_client_is_answered() {
     for binary in ALL {
         let server = start(binary, &["--work", "50ms", "-q"]);
