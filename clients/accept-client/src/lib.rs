@@ -7,6 +7,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -39,44 +40,59 @@ pub struct Visit {
     pub took: Duration,
 }
 
-/// Makes all the visits, `message(number)` being what each has to say, and tells `on_visit` of each that has ended; all
-/// of them, in the order of their numbers.
+/// Makes all the visits, `message(number)` being what each has to say, and hands each that has ended to `on_visit`.
 ///
 /// Nothing to say means nothing said: the connection is not half-closed then, and the server speaks first.
+///
+/// # Errors
+/// There is no thread for one of those at a time; the others make no more visits.
 pub fn run(
     options: &Options,
     message: impl Fn(usize) -> Vec<u8> + Sync,
-    on_visit: impl Fn(&Visit) + Sync,
-) -> Vec<Visit> {
+    on_visit: impl Fn(Visit) + Sync,
+) -> io::Result<()> {
     let next = AtomicUsize::new(1);
     let one_after_another = || {
-        let mut visits = Vec::new();
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             if number > options.count {
-                return visits;
+                return;
             }
             let started = Instant::now();
             let reply = visit(options, &message(number));
-            let visit = Visit { number, reply, took: started.elapsed() };
-            on_visit(&visit);
-            visits.push(visit);
+            on_visit(Visit { number, reply, took: started.elapsed() });
             thread::sleep(options.pause);
         }
     };
-    let mut visits: Vec<_> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..options.concurrent.min(options.count))
-            .map(|_| scope.spawn(one_after_another))
-            .collect();
-        threads
-            .into_iter()
-            .flat_map(|thread| {
-                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
-            .collect()
-    });
+    thread::scope(|scope| {
+        for _ in 0..options.concurrent.min(options.count) {
+            let spawned = thread::Builder::new().spawn_scoped(scope, one_after_another);
+            if let Err(no_thread) = spawned {
+                next.fetch_max(options.count + 1, Ordering::Relaxed);
+                return Err(no_thread);
+            }
+        }
+        Ok(())
+    })
+}
+
+/// As [`run`]; all visits, in the order of their numbers.
+///
+/// # Errors
+/// As those of [`run`].
+pub fn all(
+    options: &Options,
+    message: impl Fn(usize) -> Vec<u8> + Sync,
+    on_visit: impl Fn(&Visit) + Sync,
+) -> io::Result<Vec<Visit>> {
+    let visits = Mutex::new(Vec::new());
+    run(options, message, |visit| {
+        on_visit(&visit);
+        visits.lock().unwrap_or_else(PoisonError::into_inner).push(visit);
+    })?;
+    let mut visits = visits.into_inner().unwrap_or_else(PoisonError::into_inner);
     visits.sort_by_key(|visit| visit.number);
-    visits
+    Ok(visits)
 }
 
 fn visit(options: &Options, message: &[u8]) -> io::Result<Vec<u8>> {
@@ -104,8 +120,21 @@ fn visit(options: &Options, message: &[u8]) -> io::Result<Vec<u8>> {
         Err(error)
             if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
         {
-            Err(io::Error::new(io::ErrorKind::TimedOut, format!("no end within {timeout:?}")))
+            let mut text = format!("no end within {timeout:?}");
+            if !reply.is_empty() {
+                let (count, s) = (reply.len(), if reply.len() == 1 { "" } else { "s" });
+                text += &format!(", after {count} byte{s}: {}", beginning(&reply));
+            }
+            Err(io::Error::new(io::ErrorKind::TimedOut, text))
         }
         Err(error) => Err(error),
+    }
+}
+
+/// The beginning of what a server has said, in a form that can be printed.
+fn beginning(reply: &[u8]) -> String {
+    match reply.split_at_checked(40) {
+        Some((first, _)) => format!("\"{}\"...", first.escape_ascii()),
+        None => format!("\"{}\"", reply.escape_ascii()),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use accept_client::{Options, Visit, run};
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {}", client::describe(&error));
             ExitCode::FAILURE
         }
     }
@@ -64,11 +65,16 @@ fn try_main(arguments: &Arguments) -> io::Result<bool> {
         Some(text) => format!("{text}\n").into_bytes(),
         None => format!("msg{number:03}\n").into_bytes(),
     };
+    client::raise_descriptor_limit()?;
     let started = Instant::now();
-    let visits = run(&options, message, print);
-    let failed = visits.iter().filter(|visit| visit.reply.is_err()).count();
+    let failed = AtomicUsize::new(0);
+    run(&options, message, |visit| {
+        failed.fetch_add(visit.reply.is_err().into(), Ordering::Relaxed);
+        print(&visit);
+    })?;
+    let failed = failed.into_inner();
     if arguments.count.is_some() {
-        let (count, elapsed) = (visits.len(), started.elapsed().as_secs_f64());
+        let (count, elapsed) = (options.count, started.elapsed().as_secs_f64());
         // Whoever reads our output may leave early (`| head`): no failure of ours.
         let _ = writeln!(io::stdout(), "{count} connections, {failed} failed, {elapsed:.2} s");
     }

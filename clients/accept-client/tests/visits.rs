@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use accept_client::{Options, run};
+use accept_client::{Options, all};
 use check::in_process::server;
 
 fn options(address: SocketAddr) -> Options {
@@ -41,13 +41,14 @@ fn each_visit_says_its_message_and_brings_back_the_answer() {
     let address = server(repeats).unwrap();
     let said = Mutex::new(Vec::new());
     let options = Options { count: 30, concurrent: 4, ..options(address) };
-    let visits = run(
+    let visits = all(
         &options,
         |number| vec![number as u8],
         |visit| {
             said.lock().unwrap().push(visit.number);
         },
-    );
+    )
+    .unwrap();
     let numbers: Vec<_> = (1..=30).collect();
     assert_eq!(visits.iter().map(|visit| visit.number).collect::<Vec<_>>(), numbers);
     for visit in visits {
@@ -72,7 +73,7 @@ fn no_more_of_them_at_a_time_than_asked_for() {
     })
     .unwrap();
     let options = Options { count: 40, concurrent: 3, ..options(address) };
-    for visit in run(&options, |_| b"x".to_vec(), |_| {}) {
+    for visit in all(&options, |_| b"x".to_vec(), |_| {}).unwrap() {
         assert_eq!(visit.reply.unwrap(), b"");
     }
     assert!((1..=3).contains(&most.load(Ordering::SeqCst)), "{most:?}");
@@ -83,7 +84,7 @@ fn the_pause_is_kept() {
     let options =
         Options { count: 4, pause: Duration::from_millis(30), ..options(server(repeats).unwrap()) };
     let started = Instant::now();
-    run(&options, |_| Vec::from(*b"x"), |_| {});
+    all(&options, |_| Vec::from(*b"x"), |_| {}).unwrap();
     assert!(started.elapsed() >= Duration::from_millis(120));
 }
 
@@ -93,7 +94,7 @@ fn who_has_nothing_to_say_lets_the_server_speak_first() {
         let _ = stream.write_all(b"hello");
     })
     .unwrap();
-    let visits = run(&options(address), |_| Vec::new(), |_| {});
+    let visits = all(&options(address), |_| Vec::new(), |_| {}).unwrap();
     assert_eq!(visits[0].reply.as_ref().unwrap(), b"hello");
 }
 
@@ -102,7 +103,7 @@ fn of_several_addresses_the_first_that_listens_is_taken() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let somebody = server(repeats).unwrap();
     let options = Options { addresses: vec![nobody, somebody], ..options(somebody) };
-    let visits = run(&options, |_| b"x".to_vec(), |_| {});
+    let visits = all(&options, |_| b"x".to_vec(), |_| {}).unwrap();
     assert_eq!(visits[0].reply.as_ref().unwrap(), b"x");
 }
 
@@ -114,8 +115,27 @@ fn a_server_that_says_nothing_is_given_up() {
     })
     .unwrap();
     let options = Options { timeout: Duration::from_millis(100), ..options(address) };
-    let visits = run(&options, |_| b"x".to_vec(), |_| {});
+    let visits = all(&options, |_| b"x".to_vec(), |_| {}).unwrap();
     assert_eq!(visits[0].reply.as_ref().unwrap_err().to_string(), "no end within 100ms");
+
+    // But what it has said before is passed on.
+    let address = server(|mut stream| {
+        let _ = stream.write_all(b"*");
+        thread::sleep(Duration::from_secs(60));
+    })
+    .unwrap();
+    let options = Options { timeout: Duration::from_millis(100), ..self::options(address) };
+    let visits = all(&options, |_| Vec::new(), |_| {}).unwrap();
+    let error = visits[0].reply.as_ref().unwrap_err().to_string();
+    assert_eq!(error, "no end within 100ms, after 1 byte: \"*\"");
+}
+
+#[test]
+fn a_server_that_never_stops_talking_is_given_up() {
+    let address = server(|mut stream| while stream.write_all(&[b'x'; 4096]).is_ok() {}).unwrap();
+    let visits = all(&options(address), |_| b"x".to_vec(), |_| {}).unwrap();
+    let error = visits[0].reply.as_ref().unwrap_err().to_string();
+    assert_eq!(error, "the server says more than 1048576 bytes");
 }
 
 #[test]

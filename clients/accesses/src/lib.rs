@@ -41,9 +41,9 @@ impl Target {
     }
 
     fn agent(&self) -> Agent {
-        // An error status is an answer. A redirect would be another page.
+        // An error status is an answer. A redirect would be another page, and a proxy another server.
         let config = Agent::config_builder().http_status_as_error(false).max_redirects(0);
-        config.timeout_global(Some(self.timeout)).build().into()
+        config.proxy(None).timeout_global(Some(self.timeout)).build().into()
     }
 
     /// One GET on a connection of its own, its answer read to the end.
@@ -53,7 +53,8 @@ impl Target {
     fn get(&self) -> Result<u16, String> {
         let answer = self.agent().get(&self.url).header("connection", "close").call();
         let mut answer = answer.map_err(|error| describe(&error))?;
-        answer.body_mut().read_to_vec().map_err(|error| describe(&error))?;
+        let body = &mut answer.body_mut().as_reader();
+        io::copy(body, &mut io::sink()).map_err(|error| client::describe(&error))?;
         Ok(answer.status().as_u16())
     }
 }
@@ -168,6 +169,8 @@ pub struct Row {
     pub median: Option<f64>,
     /// What the server says of its pool, if it has one.
     pub pool: Option<Pool>,
+    /// Why the first of those that have failed did, if it was not the answer's status.
+    pub error: Option<String>,
 }
 
 /// What `/status.json` says that is of interest here.
@@ -182,6 +185,17 @@ pub struct Pool {
     pub outside: usize,
 }
 
+/// What the watcher of the pool has found.
+#[derive(Clone, Copy, Debug)]
+enum Seen {
+    /// Nothing yet, or not now.
+    Nothing,
+    /// That there is no pool to be watched.
+    NoPool,
+    /// This, a moment ago.
+    Pool(Pool),
+}
+
 /// Each user accesses the page again and again as long as there are to be so many users; a row for each interval, and one
 /// for the accesses that end after the ramp.
 ///
@@ -193,9 +207,9 @@ pub fn ramp(
     mut on_row: impl FnMut(&Row),
 ) -> Vec<Row> {
     let started = Instant::now();
-    let pool = Arc::new(Mutex::new(None));
+    let seen = Arc::new(Mutex::new(Seen::Nothing));
     let over = Arc::new(AtomicBool::new(false));
-    watch_pool(target, ramp.every, Arc::clone(&pool), Arc::clone(&over));
+    watch_pool(target, ramp.every, Arc::clone(&seen), Arc::clone(&over));
     let (sender, ended) = mpsc::channel();
     let mut sender = Some(sender);
     let mut accesses = Vec::new();
@@ -231,11 +245,14 @@ pub fn ramp(
             continue;
         }
         next_row += ramp.every;
-        let pool: Option<Pool> = *pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let (pool, shrunk) = match *seen.lock().unwrap_or_else(PoisonError::into_inner) {
+            Seen::Nothing => (None, false),
+            Seen::NoPool => (None, true),
+            Seen::Pool(pool) => (Some(pool), pool.workers <= 1),
+        };
         let row = row(started, users, accesses.drain(..), pool);
         on_row(&row);
         rows.push(row);
-        let shrunk = pool.is_none_or(|pool| pool.workers <= 1);
         if stopped || (all_ended && (shrunk || elapsed >= ramp.over + ramp.after)) {
             over.store(true, Ordering::Relaxed);
             return rows;
@@ -257,8 +274,15 @@ fn spawn_user(
         while started.elapsed() < ramp.over {
             if number >= ramp.users(started.elapsed()) {
                 thread::sleep(GLANCE);
-            } else if sender.send(Access::new(number, &target)).is_err() {
+                continue;
+            }
+            let access = Access::new(number, &target);
+            let failed = access.error.is_some();
+            if sender.send(access).is_err() {
                 return;
+            }
+            if failed {
+                thread::sleep(GLANCE); // a server that is not there fails as fast as one can ask
             }
         }
     };
@@ -266,30 +290,29 @@ fn spawn_user(
 }
 
 /// Asks again and again what the server says of its pool, on a thread of its own: a server without one may let us wait
-/// behind all the others. Gives up for good when there is no such page.
-fn watch_pool(
-    target: &Target,
-    every: Duration,
-    latest: Arc<Mutex<Option<Pool>>>,
-    over: Arc<AtomicBool>,
-) {
+/// behind all the others. Gives up when there is no such page.
+fn watch_pool(target: &Target, every: Duration, seen: Arc<Mutex<Seen>>, over: Arc<AtomicBool>) {
     let (agent, url) = (target.agent(), target.status_url.clone());
     let _without_it = thread::Builder::new().stack_size(STACK).spawn(move || {
         while !over.load(Ordering::Relaxed) {
-            let pool = match agent.get(&url).call() {
-                Err(_) => None,
-                Ok(mut answer) => {
-                    let text = answer.body_mut().read_to_string().unwrap_or_default();
-                    match serde_json::from_str(&text) {
-                        Ok(pool) => Some(pool),
-                        Err(_) => return,
-                    }
-                }
-            };
-            *latest.lock().unwrap_or_else(PoisonError::into_inner) = pool;
+            let now = pool(&agent, &url);
+            *seen.lock().unwrap_or_else(PoisonError::into_inner) = now;
+            if matches!(now, Seen::NoPool) {
+                return;
+            }
             thread::sleep(every.min(Duration::from_secs(1)) / 2);
         }
     });
+}
+
+fn pool(agent: &Agent, url: &str) -> Seen {
+    // Nobody there, or too many: it may be otherwise the next time.
+    let Ok(mut answer) = agent.get(url).call() else { return Seen::Nothing };
+    if answer.status() == 503 {
+        return Seen::Nothing;
+    }
+    let Ok(text) = answer.body_mut().read_to_string() else { return Seen::Nothing };
+    serde_json::from_str(&text).map_or(Seen::NoPool, Seen::Pool)
 }
 
 fn row(
@@ -299,15 +322,26 @@ fn row(
     pool: Option<Pool>,
 ) -> Row {
     let (mut times, mut refused, mut failed) = (Vec::new(), 0, 0);
+    let mut error = None;
     for access in ended {
         match access.status {
             _ if access.succeeded() => times.push(access.seconds),
             Some(503) => refused += 1,
             _ => failed += 1,
         }
+        error = error.or(access.error);
     }
     let seconds = started.elapsed().as_secs_f64();
-    Row { seconds, users, answered: times.len(), refused, failed, median: median(&mut times), pool }
+    Row {
+        seconds,
+        users,
+        answered: times.len(),
+        refused,
+        failed,
+        median: median(&mut times),
+        pool,
+        error,
+    }
 }
 
 /// The middle one, if there is one.

@@ -177,6 +177,9 @@ fn up_and_down(arguments: &Arguments, target: &Target, settings: &Ramp) -> bool 
         );
     } else {
         print(&format!("{answered} answered, {refused} turned away (503), {failed} failed"));
+        if let Some(error) = rows.iter().find_map(|row| row.error.as_ref()) {
+            eprintln!("error: {error}");
+        }
     }
     failed == 0 && answered + refused > 0
 }

@@ -1,22 +1,50 @@
 //! Child processes: how one has ended, and an end for all of them.
 
+use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 /// How long children get to leave after SIGTERM: their own second of grace, and some for a loaded machine.
 const LEAVE: Duration = Duration::from_secs(3);
 
-/// Which child has ended, and how; none if it has not. See wait(2).
-pub fn ended(status: WaitStatus) -> Option<(Pid, String)> {
-    match status {
-        WaitStatus::Exited(pid, code) => Some((pid, format!("ended with {code}"))),
-        WaitStatus::Signaled(pid, signal, _) => Some((pid, format!("was killed by {signal}"))),
-        _ => None,
+/// Waits until a child has ended: which, and how. See wait(2).
+///
+/// # Errors
+/// A signal came first, or there is no child.
+pub fn wait() -> io::Result<(Pid, String)> {
+    match wait_for_any(0)? {
+        Some(ended) => Ok(ended),
+        None => Err(Errno::ECHILD.into()),
+    }
+}
+
+/// A child that has ended and has not been asked for yet, and how it ended, if there is one.
+pub fn ended() -> Option<(Pid, String)> {
+    wait_for_any(libc::WNOHANG).ok().flatten()
+}
+
+/// waitpid(2) itself: nix's has no name for a real-time signal, and makes an error of the death of its victim, who has been
+/// reaped all the same.
+fn wait_for_any(options: libc::c_int) -> Result<Option<(Pid, String)>, Errno> {
+    let mut status = 0;
+    // SAFETY: `status` is where waitpid may write.
+    #[allow(unsafe_code)]
+    let pid = Errno::result(unsafe { libc::waitpid(-1, &mut status, options) })?;
+    Ok((pid != 0).then(|| (Pid::from_raw(pid), how(status))))
+}
+
+fn how(status: libc::c_int) -> String {
+    if libc::WIFEXITED(status) {
+        return format!("ended with {}", libc::WEXITSTATUS(status));
+    }
+    let signal = libc::WTERMSIG(status);
+    match Signal::try_from(signal) {
+        Ok(signal) => format!("was killed by {signal}"),
+        Err(_) => format!("was killed by signal {signal}"),
     }
 }
 
@@ -30,13 +58,11 @@ pub fn stop(mut children: Vec<Pid>) {
         }
         let deadline = Instant::now() + LEAVE;
         while !children.is_empty() && Instant::now() < deadline {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            match wait_for_any(libc::WNOHANG) {
                 Err(Errno::ECHILD) => return,
-                Ok(WaitStatus::StillAlive) | Err(_) => thread::sleep(Duration::from_millis(1)),
+                Ok(None) | Err(_) => thread::sleep(Duration::from_millis(1)),
                 // From here on its id may be somebody else's.
-                Ok(status) => {
-                    children.retain(|&pid| ended(status).is_none_or(|(dead, _)| dead != pid));
-                }
+                Ok(Some((dead, _))) => children.retain(|&pid| pid != dead),
             }
         }
         signal = Signal::SIGKILL;

@@ -75,7 +75,9 @@ impl Listener {
         self.socket.set_nonblocking(true)
     }
 
-    /// The next peer; none if nobody waits (non-blocking) or the server has been told to stop.
+    /// The next peer; none if nobody waits (non-blocking) or the server has been told to stop. A non-blocking listener also
+    /// says none while the kernel has no memory for another peer: level-triggered readiness reports at once that somebody
+    /// waits, edge-triggered only when the next one comes.
     ///
     /// # Errors
     /// Only those after which the listener is of no use any more. A connection that came to nothing and a process

@@ -97,16 +97,19 @@ impl ChromeTrace {
     }
 }
 
-/// A small number for the calling thread, and whether it was given just now.
+/// A small number for the calling thread, and whether it has not been seen yet in this process: a child that was forked
+/// has its parent's.
 fn thread_number() -> (u64, bool) {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    thread_local!(static NUMBER: std::cell::Cell<u64> = const { std::cell::Cell::new(0) });
-    NUMBER.with(|number| {
-        let is_new = number.get() == 0;
-        if is_new {
-            number.set(NEXT.fetch_add(1, Ordering::Relaxed));
+    thread_local!(static NUMBER: std::cell::Cell<(u64, u32)> = const { std::cell::Cell::new((0, 0)) });
+    NUMBER.with(|cell| {
+        let (mut number, process) = cell.get();
+        let is_new = process != process::id();
+        if number == 0 {
+            number = NEXT.fetch_add(1, Ordering::Relaxed);
         }
-        (number.get(), is_new)
+        cell.set((number, process::id()));
+        (number, is_new)
     })
 }
 

@@ -44,13 +44,22 @@ pub fn install(once: bool) -> io::Result<()> {
 }
 
 extern "C" fn on_signal(signal: libc::c_int) {
-    let flag = if signal == libc::SIGALRM { &EXPIRED } else { &REQUESTED };
-    flag.store(true, Ordering::Relaxed);
-    alarm::set(GRACE);
+    if signal == libc::SIGALRM && !requested() {
+        // Not our alarm: one can be set before an exec, to end what is executed.
+        let _ = raise(Signal::SIGTERM);
+        return;
+    }
+    if signal == libc::SIGALRM {
+        EXPIRED.store(true, Ordering::Relaxed);
+        alarm::set(GRACE);
+    } else if !REQUESTED.swap(true, Ordering::Relaxed) {
+        // Once: whoever says it again and again must not put off the end.
+        alarm::set(GRACE);
+    }
     // The kernel may hand a process's signal to any of its threads; the one that must wake up is the main thread.
     let main_thread = MAIN_THREAD.load(Ordering::Relaxed);
     if pthread_self() as usize != main_thread {
-        let _ = pthread_kill(main_thread as libc::pthread_t, Signal::try_from(signal).ok());
+        let _ = pthread_kill(main_thread as libc::pthread_t, Signal::SIGTERM);
     }
 }
 

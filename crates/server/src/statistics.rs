@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing::info;
 
-/// The calls that are counted: those that can wait, and epoll_ctl, whose number is step 6's point.
+/// The calls that are counted: those that can wait, and those that register interest, whose number is step 6's point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // each is the system call of that name
 pub enum Syscall {
@@ -17,11 +17,13 @@ pub enum Syscall {
     EpollWait,
     EpollCtl,
     Kevent,
+    /// A kevent that only says what is to be watched, as epoll_ctl does.
+    KeventChange,
     Sleep,
 }
 
 impl Syscall {
-    const ALL: [Syscall; 8] = [
+    const ALL: [Syscall; 9] = [
         Syscall::Accept,
         Syscall::Recv,
         Syscall::Send,
@@ -29,6 +31,7 @@ impl Syscall {
         Syscall::EpollWait,
         Syscall::EpollCtl,
         Syscall::Kevent,
+        Syscall::KeventChange,
         Syscall::Sleep,
     ];
 
@@ -42,6 +45,7 @@ impl Syscall {
             Syscall::EpollWait => "epoll_wait",
             Syscall::EpollCtl => "epoll_ctl",
             Syscall::Kevent => "kevent",
+            Syscall::KeventChange => "kevent_change",
             Syscall::Sleep => "sleep",
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::{Span, debug, info, trace_span};
 
@@ -68,17 +68,20 @@ fn span(call: Syscall) -> Span {
         Syscall::EpollWait => trace_span!("epoll_wait"),
         Syscall::EpollCtl => trace_span!("epoll_ctl"),
         Syscall::Kevent => trace_span!("kevent"),
+        Syscall::KeventChange => trace_span!("kevent_change"),
         Syscall::Sleep => trace_span!("sleep"),
     }
 }
 
 /// Sleeps, or wakes up early when the server is told to stop. See nanosleep(2).
 pub fn sleep(duration: Duration) {
-    let request = libc::timespec {
-        tv_sec: duration.as_secs().try_into().unwrap_or(libc::time_t::MAX),
-        tv_nsec: duration.subsec_nanos().into(),
-    };
+    let started = Instant::now();
     let _interrupted = call(Syscall::Sleep, || {
+        let left = duration.saturating_sub(started.elapsed());
+        let request = libc::timespec {
+            tv_sec: left.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        };
         // SAFETY: `request` is a valid timespec, and the remaining time is not asked for.
         #[allow(unsafe_code)]
         let result = unsafe { libc::nanosleep(&request, std::ptr::null_mut()) };

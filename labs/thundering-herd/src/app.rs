@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use nix::libc::PIPE_BUF;
 use peer::{Buffers, Interest, Peer, on_peer_connected, on_peer_ready_recv, on_peer_ready_send};
 use server::{Stream, serve_connection, shutdown};
 use step6_epoll_kqueue::{Event, Poller, Trigger};
@@ -72,7 +73,7 @@ struct Lines {
 impl Lines {
     /// A longer line is passed on in pieces: nobody can have us store without end, and what is printed of it fits into
     /// what a pipe keeps together, even if each byte has to be shown as a replacement character of three.
-    const LONGEST: usize = 1024;
+    const LONGEST: usize = (PIPE_BUF - "4294967295 received: \n".len()) / 3;
 
     fn split(&mut self, input: &[u8], mut on_line: impl FnMut(&[u8])) {
         for line in input.split_inclusive(|&byte| byte == b'\n') {
@@ -284,8 +285,15 @@ impl Clients {
     pub fn finish(&mut self) {
         peer::send_what_is_owed(self.peers.values_mut(), shutdown::expired);
         loop {
-            self.talkers.retain(|_, talker| talker.send() && !talker.outbox.is_empty());
-            if self.talkers.is_empty() || shutdown::expired() {
+            let mut owed = false;
+            // They all stay until the end: closing one may take as long as it takes to read what it has still said.
+            for talker in self.talkers.values_mut() {
+                if !talker.send() {
+                    talker.outbox.clear();
+                }
+                owed |= !talker.outbox.is_empty();
+            }
+            if !owed || shutdown::expired() {
                 return;
             }
             thread::sleep(Duration::from_millis(1));

@@ -1,7 +1,7 @@
 //! The experiments: the server in each of its modes, under the same connections.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -81,7 +81,7 @@ pub fn measure(
     on_visit: impl Fn() + Sync,
 ) -> io::Result<Measurement> {
     let server = start(server, mode, workers, &[])?;
-    let visits = visit(server.address(), connections, arrivals, |_| on_visit());
+    let visits = visit(server.address(), connections, arrivals, |_| on_visit())?;
     let accounts = accounts(server)?;
 
     // By the clients' account, who has served how many?
@@ -131,7 +131,7 @@ pub struct Loss {
 /// Stops one worker (SIGSTOP), makes connections, and when no more of them are answered, kills it (SIGKILL).
 ///
 /// # Errors
-/// The server does not start or stop as it should.
+/// The server does not start or stop as it should; or a connection was neither answered nor reset.
 pub fn lose(
     server: (&Path, &[&str]),
     mode: Mode,
@@ -143,7 +143,7 @@ pub fn lose(
     let server = start(server, mode, workers, more)?;
     let spaced = ARRIVALS[0];
     // A worker that has lived for more than a second is replaced at once. And somebody has to be the victim.
-    let first = visit(server.address(), 500, spaced, |_| {});
+    let first = visit(server.address(), 500, spaced, |_| {})?;
     let victim = Pid::from_raw(who(first.first().ok_or_else(|| io::Error::other("no visit"))?)?);
 
     kill(victim, Signal::SIGSTOP)?;
@@ -161,10 +161,17 @@ pub fn lose(
         let at_once = settled(&answered, connections);
         let killed = kill(victim, Signal::SIGKILL);
         let visits = visits.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        killed.map(|()| (at_once, visits))
+        killed?;
+        visits.map(|visits| (at_once, visits))
     })?;
     server.stop()?;
-    let reset = visits.iter().filter(|visit| visit.reply.is_err()).count();
+    let mut reset = 0;
+    for visit in visits {
+        match visit.reply {
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => reset += 1,
+            reply => drop(reply?),
+        }
+    }
     Ok(Loss {
         mode: mode.name() + if keep_listeners { ", listeners kept by the master" } else { "" },
         connections,
@@ -207,7 +214,7 @@ fn visit(
     count: usize,
     arrivals: Arrivals,
     on_visit: impl Fn(&Visit) + Sync,
-) -> Vec<Visit> {
+) -> io::Result<Vec<Visit>> {
     let options = accept_client::Options {
         addresses: vec![address],
         count,
@@ -215,7 +222,7 @@ fn visit(
         pause: arrivals.pause,
         timeout: Duration::from_secs(20),
     };
-    accept_client::run(&options, |_| Vec::new(), on_visit)
+    accept_client::all(&options, |_| Vec::new(), on_visit)
 }
 
 /// The process that has served a connection.

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, PipeReader, Read, Write};
 use std::process;
 use std::time::{Duration, Instant};
 
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::{ForkResult, Pid, fork};
 use server::{Listener, children, shutdown, sys};
 use tracing::{info, warn};
@@ -44,15 +44,20 @@ const SHORT_LIFE: Duration = Duration::from_secs(1);
 /// A port cannot be listened on, or a worker cannot be started to begin with.
 pub fn run(options: &Options) -> io::Result<()> {
     shutdown::install(false)?;
+    // Whoever executed this program may have had children's ends ignored: then wait would never tell of them.
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: no handler is installed.
+    #[allow(unsafe_code)]
+    unsafe { sigaction(Signal::SIGCHLD, &default) }?;
     let mut master = Master::new(options)?;
-    let outcome = master.start_all();
+    let mut outcome = master.start_all();
     if outcome.is_ok() {
         let mut stdout = io::stdout();
         for address in &master.addresses {
             let _ = writeln!(stdout, "Listening on {address}");
         }
         let _ = stdout.flush();
-        master.replace_the_dead();
+        outcome = master.replace_the_dead();
     }
     master.stop_all();
     outcome
@@ -134,12 +139,14 @@ impl<'a> Master<'a> {
         }
 
         // This is the child. It never leaves this function.
+        drop(ready);
         die_with(master);
         let Options { mode, app, backlog, stats, .. } = *self.options;
         let listeners = match &mut self.doors {
             Doors::Shared(listeners) => Ok(std::mem::take(listeners)),
             Doors::Ports(ports) => listen(ports, backlog),
-            Doors::Kept(_, listeners) => Ok(std::mem::take(&mut listeners[index])),
+            // The others' are closed here.
+            Doors::Kept(_, listeners) => Ok(std::mem::take(listeners).swap_remove(index)),
         };
         let outcome = listeners
             .and_then(|listeners| worker::run(mode, app, listeners, &self.lock, when_ready, stats));
@@ -153,32 +160,38 @@ impl<'a> Master<'a> {
     }
 
     /// Until SIGTERM or SIGINT.
-    fn replace_the_dead(&mut self) {
+    fn replace_the_dead(&mut self) -> io::Result<()> {
         while !shutdown::requested() {
-            // The signal interrupts the wait; one that comes just before it is followed by an alarm (see `shutdown`).
-            let status = match waitpid(None, None) {
-                Ok(status) => status,
-                Err(_) => continue,
-            };
-            let Some(lived) = self.bury(status) else { continue };
-            let mut soon = lived >= SHORT_LIFE;
-            while let Err(error) = self.start_in_its_place(soon) {
+            let mut soon = false;
+            if self.workers.iter().all(Option::is_some) {
+                // The signal interrupts the wait; one that comes just before it is followed by an alarm (see `shutdown`).
+                match children::wait() {
+                    Ok(ended) => match self.bury(ended) {
+                        Some(lived) => soon = lived >= SHORT_LIFE,
+                        None => continue, // whoever executed this program has left us a child
+                    },
+                    Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                    Err(error) => return Err(error),
+                }
+            }
+            if !soon {
+                sys::sleep(SHORT_LIFE);
+            }
+            // All who are dead by now: one of them may hold the lock, whether or not there is a process for its successor.
+            while let Some(ended) = children::ended() {
+                self.bury(ended);
+            }
+            if !shutdown::requested()
+                && let Err(error) = self.start_all()
+            {
                 warn!("no worker in its place yet: {}", server::describe(&error));
-                soon = false;
             }
         }
-    }
-
-    fn start_in_its_place(&mut self, soon: bool) -> io::Result<()> {
-        if !soon {
-            sys::sleep(SHORT_LIFE);
-        }
-        if shutdown::requested() { Ok(()) } else { self.start_all() }
+        Ok(())
     }
 
     /// Notes that a worker has ended, and how; how long it lived.
-    fn bury(&mut self, status: WaitStatus) -> Option<Duration> {
-        let (pid, how) = children::ended(status)?;
+    fn bury(&mut self, (pid, how): (Pid, String)) -> Option<Duration> {
         let is_it = |worker: &Option<Worker>| worker.as_ref().is_some_and(|w| w.pid == pid);
         let worker = self.workers.iter_mut().find(|worker| is_it(worker))?.take()?;
         self.lock.release_for(pid);
@@ -210,12 +223,12 @@ fn listen(ports: &[SharedPort], backlog: i32) -> io::Result<Vec<Listener>> {
     ports.iter().map(|port| port.listen(backlog)).collect()
 }
 
-/// Has the kernel end this worker when its master is gone, however that came to pass. Elsewhere a worker whose master is
-/// killed stays.
-fn die_with(master: u32) {
+/// Has the kernel end this process when its parent `master` is gone, however that came to pass. Elsewhere than on Linux a
+/// process whose parent is killed stays.
+pub fn die_with(master: u32) {
     #[cfg(target_os = "linux")]
     {
-        let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM);
+        let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGTERM);
         if std::os::unix::process::parent_id() != master {
             process::exit(1); // it was faster
         }

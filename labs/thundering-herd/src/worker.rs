@@ -48,7 +48,8 @@ pub fn run(
 ) -> io::Result<()> {
     let inodes = listeners.iter().map(inode).collect::<io::Result<Vec<_>>>()?;
     info!("worker {} waits for {}", process::id(), sockets(&inodes));
-    ready.write_all(b"!")?;
+    // A master that is about to end does not listen any more; it says so with a signal.
+    let _ = ready.write_all(b"!");
     drop(ready);
 
     let (switches, cpu) = used()?;

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use accept_client::{Options, Visit, run};
+use accept_client::{Options, Visit, all};
 use check::process::{Finished, Server};
 use check::{Client, wait_until};
 use clap::ValueEnum;
@@ -36,7 +36,7 @@ fn visits(address: SocketAddr, count: usize, concurrent: usize, message: &str) -
         "" => Vec::new(),
         message => format!("{message}{number:03}\n").into_bytes(),
     };
-    run(&options, message, |_| {})
+    all(&options, message, |_| {}).unwrap()
 }
 
 fn served_by(visit: &Visit) -> Pid {
@@ -176,6 +176,37 @@ fn a_worker_that_is_killed_under_load_is_replaced_and_nobody_is_refused() {
         assert_eq!(accounts(&finished).len(), 4, "{mode:?}: {finished:?}");
         assert!(finished.stderr.contains(&format!("worker {victim} was killed by SIGKILL")));
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_signal_is_so_odd_that_its_victim_is_not_replaced() {
+    let server = start(Mode::Mutex, "pid", 2);
+    for victim in children(server.pid()) {
+        // A real-time signal, which has a number and no name.
+        // SAFETY: kill(2) takes no pointers.
+        #[allow(unsafe_code)]
+        let killed = unsafe { nix::libc::kill(victim, nix::libc::SIGRTMIN()) };
+        assert_eq!(killed, 0);
+    }
+    wait_until("both are replaced", || {
+        children(server.pid()).len() == 2 && visits(server.address(), 1, 1, "")[0].reply.is_ok()
+    })
+    .unwrap();
+    let finished = stop(server);
+    assert_eq!(finished.stderr.matches("was killed by signal 34").count(), 2, "{finished:?}");
+}
+
+#[test]
+fn a_port_is_nobody_elses_even_if_it_can_be_shared() {
+    let first = start(Mode::Reuseport, "pid", 2);
+    let port = first.address().port().to_string();
+    let output = run_to_its_end(&["--mode", "reuseport", "--port", &port]);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let expected = format!("error: cannot listen on 127.0.0.1:{port}: Address already in use\n");
+    assert_eq!(stderr, expected);
+    stop(first);
 }
 
 #[test]

@@ -76,13 +76,19 @@ fn receive(stream: &mut Stream, input: &mut Vec<u8>, terms: Terms) -> io::Result
             Err(status) => return Ok(Received::Nonsense(status)),
         }
         // What is left of it, not all of it again: a client may send a byte now and then for ever.
-        set_receive_timeout(stream, deadline.saturating_duration_since(Instant::now()))?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(match input.is_empty() {
+                true => Received::Nothing,
+                false => Received::Nonsense(Status::RequestTimeout),
+            });
+        }
+        set_receive_timeout(stream, left)?;
         match stream.read(&mut buffer) {
             Ok(0) => return Ok(Received::Nothing),
             Ok(received) => input.extend_from_slice(&buffer[..received]),
-            Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
-            Err(_) if input.is_empty() => return Ok(Received::Nothing),
-            Err(_) => return Ok(Received::Nonsense(Status::RequestTimeout)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
         }
     }
 }

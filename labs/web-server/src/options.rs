@@ -21,7 +21,7 @@ pub struct Options {
     pub work: Work,
 
     /// How long a client may take for a request, from its connection or its last answer on, and for its answer
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = work::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = work::patience)]
     pub read_timeout: Duration,
 }
 

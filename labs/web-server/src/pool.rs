@@ -8,11 +8,14 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
 use crate::sizing::Sizing;
+
+/// How long to wait, after there was no thread to be had, before another is asked for.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The pool. Its workers end with the process.
 pub struct Pool<J> {
@@ -37,6 +40,8 @@ struct State<J> {
     turn: usize,
     hired: u32,
     retired: u32,
+    /// When there was no thread for another worker, the last time.
+    no_thread: Option<Instant>,
     sizing: Sizing,
 }
 
@@ -68,7 +73,7 @@ pub struct Figures {
     pub queue: usize,
     /// How many workers were hired in all, the first included.
     pub hired: u32,
-    /// How many were retired.
+    /// How many were retired, some of whom may have been hired again before they were gone.
     pub retired: u32,
 }
 
@@ -89,6 +94,7 @@ impl<J: Send + 'static> Pool<J> {
             turn: 0,
             hired: 0,
             retired: 0,
+            no_thread: None,
             sizing,
         };
         let shared = Shared { state: Mutex::new(state), perform: Box::new(perform) };
@@ -116,10 +122,13 @@ impl<J: Send + 'static> Pool<J> {
             None => Err(job),
         };
         state.observe();
-        if state.sizing.hires(state.queue.len(), state.workers.len() + state.leaving)
+        let just_tried = state.no_thread.is_some_and(|tried| tried.elapsed() < PAUSE);
+        if state.hires()
+            && !just_tried
             && let Err(no_thread) = self.hire(&mut state)
         {
             warn!("no thread for another worker: {}", server::describe(&no_thread));
+            state.no_thread = Some(Instant::now());
         }
         outcome
     }
@@ -200,18 +209,30 @@ impl<J> Shared<J> {
     }
 
     /// A worker's life.
-    fn work(&self, number: u32, desk: &Desk<J>) {
+    fn work(&self, number: u32, desk: &Arc<Desk<J>>) {
         while let Order::Perform(mut job) = desk.wait() {
             loop {
                 // Without the lock: jobs are done at the same time, and that is what the workers are for.
                 (self.perform)(number, job);
                 let mut state = self.lock();
                 let place = state.workers.iter().position(|worker| worker.number == number);
-                let Some(place) = place else {
-                    // Retired meanwhile.
-                    state.busy -= 1;
-                    state.leaving -= 1;
-                    return;
+                let place = match place {
+                    Some(place) => place,
+                    // Retired meanwhile. If the queue has filled again, there is no better time to be hired again: while
+                    // this worker was still about, nobody else was.
+                    None => {
+                        state.leaving -= 1;
+                        if !state.hires() {
+                            state.busy -= 1;
+                            return;
+                        }
+                        state.hired += 1;
+                        state.workers.push(Worker { number, desk: Arc::clone(desk), free: false });
+                        let (queue, workers) = (state.queue.len(), state.workers.len());
+                        let capacity = state.sizing.capacity;
+                        info!("queue {queue} of {capacity}: worker {number} stays, {workers} now");
+                        workers - 1
+                    }
                 };
                 match state.queue.pop_front() {
                     Some(next) => {
@@ -237,6 +258,11 @@ impl<J> State<J> {
         self.turn = place + 1;
         self.workers[place].free = false;
         Some(Arc::clone(&self.workers[place].desk))
+    }
+
+    /// Whether another worker is to come. Those who will leave are still at work: they count.
+    fn hires(&self) -> bool {
+        self.sizing.hires(self.queue.len(), self.workers.len() + self.leaving)
     }
 
     fn observe(&mut self) {

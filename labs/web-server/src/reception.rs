@@ -19,7 +19,6 @@ use clap::ValueEnum;
 use nix::sys::signal::Signal;
 use server::{Listener, shutdown};
 use step7_event_loop::{ListenerId, Loop, StreamId};
-use tracing::warn;
 
 use crate::http::{self, Request, Response, Status};
 use crate::pool::Pool;
@@ -76,6 +75,8 @@ struct Desk {
     counters: Counters,
     history: History,
     stopping: bool,
+    /// Why the listener is of no use any more.
+    failure: Option<io::Error>,
 }
 
 /// What goes to the pool.
@@ -126,7 +127,7 @@ pub fn serve(listener: Listener, settings: Settings) -> io::Result<()> {
     let listener = lp.listen(listener, move |lp, accepted| match accepted {
         Ok(stream) => on_connected(lp, &here, stream),
         Err(error) => {
-            warn!("{error}");
+            here.desk.borrow_mut().failure = Some(error);
             lp.stop();
         }
     })?;
@@ -144,7 +145,8 @@ pub fn serve(listener: Listener, settings: Settings) -> io::Result<()> {
     if shutdown::requested() {
         return Ok(());
     }
-    lp.run()
+    lp.run()?;
+    reception.desk.borrow_mut().failure.take().map_or(Ok(()), Err)
 }
 
 fn on_connected(lp: &mut Loop, reception: &Rc<Reception>, stream: StreamId) {

@@ -23,14 +23,17 @@ impl Site {
         !matches!(path, "/" | "/crash")
     }
 
-    /// The answer to a request, when the work is done. `who` is who does it, for the page to say.
+    /// The answer to a request, when the work is done; or a 503 if that was not to be. `who` is who does it, for the page to say.
     ///
     /// # Panics
     /// `/crash` does, or ends the process: that is what it is for.
     pub fn respond(&self, request: &Request, who: &str) -> Response {
         match request.path.as_str() {
             "/" => {
-                let took = self.work.perform().as_secs_f64();
+                let Some(took) = self.work.perform() else {
+                    return Response::error(Status::ServiceUnavailable);
+                };
+                let took = took.as_secs_f64();
                 Response::text(Status::Ok, format!("{who} took {took:.3} s for this"))
             }
             "/crash" if self.crash_is_fatal => process::abort(),

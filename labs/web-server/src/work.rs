@@ -16,22 +16,29 @@ pub enum Work {
 }
 
 impl Work {
-    /// Does it, on the calling thread; how long that took.
-    pub fn perform(self) -> Duration {
+    /// Does it, on the calling thread; how long that took. None if the server was told to stop, and a second was not
+    /// enough: a signal wakes up the main thread, and so a process of its own. Any other thread sleeps on.
+    pub fn perform(self) -> Option<Duration> {
         let started = Instant::now();
-        match self {
-            Work::Sleep(Duration::ZERO) => {}
-            // Wakes up early when the server is told to stop, if this is its main thread.
-            Work::Sleep(duration) => server::sys::sleep(duration),
+        let done = match self {
+            Work::Sleep(duration) => loop {
+                let left = duration.saturating_sub(started.elapsed());
+                if left.is_zero() {
+                    break true;
+                } else if shutdown::expired() {
+                    break false;
+                }
+                server::sys::sleep(left);
+            },
             Work::Compute(duration) => {
                 let enough = on_core() + duration;
-                // What is not done when the grace period is over will not be done.
                 while on_core() < enough && !shutdown::expired() {
                     std::hint::black_box((0..1000_u64).fold(0, u64::wrapping_add));
                 }
+                on_core() >= enough
             }
-        }
-        started.elapsed()
+        };
+        done.then(|| started.elapsed())
     }
 }
 
@@ -63,6 +70,15 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     duration.ok_or_else(|| "a duration such as 5s or 200ms is needed, an hour at most".to_owned())
 }
 
+/// A duration during which somebody has to do something: any but 0.
+///
+/// # Errors
+/// It is none.
+pub fn patience(text: &str) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    if duration.is_zero() { Err("more than 0 is needed".to_owned()) } else { Ok(duration) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,7 +96,7 @@ mod tests {
     #[test]
     fn it_takes_as_long_as_it_says() {
         let duration = Duration::from_millis(20);
-        assert!(Work::Sleep(duration).perform() >= duration);
+        assert!(Work::Sleep(duration).perform() >= Some(duration));
         let before = on_core();
         Work::Compute(duration).perform();
         assert!(on_core() - before >= duration);

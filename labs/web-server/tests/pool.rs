@@ -132,6 +132,44 @@ fn a_worker_that_is_retired_finishes_what_it_holds() {
 }
 
 #[test]
+fn who_is_about_to_leave_stays_when_the_queue_is_full_again() {
+    let server = start(&[
+        "--work",
+        "1500ms",
+        "--queue",
+        "5",
+        "--max-workers",
+        "4",
+        "--cooldown",
+        "50ms",
+        "-q",
+    ]);
+    let address = server.address();
+    let ask = || {
+        let mut browser = Browser::new(address);
+        browser.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        browser
+    };
+    // Four at work, the queue nearly empty; three of them are told to leave.
+    let mut browsers: Vec<_> = (0..8).map(|_| ask()).collect();
+    wait_until("three are about to leave", || {
+        let status = status(address);
+        status["workers"] == 1 && status["busy"] == 4
+    })
+    .unwrap();
+    // Nobody can be hired while four are at work; then those who are there anyway are.
+    browsers.extend((0..5).map(|_| ask()));
+    wait_until("they are hired again", || status(address)["workers"].as_u64() > Some(1)).unwrap();
+    for browser in &mut browsers {
+        assert_eq!(browser.answer().unwrap().status, 200);
+    }
+    wait_until("one worker is left", || status(address)["workers"] == 1).unwrap();
+    let status = status(address);
+    assert_eq!(status["hired"].as_u64(), status["retired"].as_u64().map(|retired| retired + 1));
+    stop(server);
+}
+
+#[test]
 fn free_workers_take_turns() {
     let server =
         start(&["--work", "50ms", "--queue", "1", "--max-workers", "3", "--cooldown", "10m", "-q"]);

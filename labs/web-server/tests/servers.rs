@@ -182,6 +182,28 @@ fn who_never_finishes_is_told_so_and_who_says_nothing_is_left() {
 }
 
 #[test]
+fn many_bytes_are_no_progress_either() {
+    for binary in ALL {
+        let server = start(binary, &["--work", "0", "--read-timeout", "300ms", "-q"]);
+        let mut browser = Browser::new(server.address());
+        let started = Instant::now();
+        browser.say("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 65536\r\n\r\n");
+        // Slower than it may come, faster than any timeout of a recv: 65,536 of them would take a minute.
+        let mut stream = browser.stream.get_ref().try_clone().unwrap();
+        let drip = thread::spawn(move || {
+            while stream.write_all(b"x").is_ok() && started.elapsed() < Duration::from_secs(20) {
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        assert_eq!(browser.answer().unwrap().status, 408, "{binary}");
+        assert!(started.elapsed() < Duration::from_secs(10), "{binary}: {:?}", started.elapsed());
+        drop(browser);
+        drip.join().unwrap();
+        stop(server);
+    }
+}
+
+#[test]
 fn who_talks_on_after_the_end_is_not_listened_to_for_ever() {
     for binary in ALL {
         let server = start(binary, &["--work", "0", "-q"]);
@@ -410,17 +432,50 @@ fn sigterm_ends_all_of_them_while_they_work() {
 }
 
 #[test]
+fn whoever_says_stop_again_and_again_does_not_put_it_off() {
+    for binary in [SEQUENTIAL, FORK, THREADS] {
+        let server = start(binary, &["--work", "cpu:30s", "-q"]);
+        let mut browser = Browser::new(server.address());
+        browser.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        thread::sleep(Duration::from_millis(50)); // somewhere in the middle
+        let answer = thread::spawn(move || browser.answer().map(|answer| answer.status));
+        wait_until("it has ended", || {
+            let _ = server.signal(Signal::SIGTERM);
+            thread::sleep(Duration::from_millis(100));
+            answer.is_finished()
+        })
+        .unwrap_or_else(|error| panic!("{binary}: {error}"));
+        // What was not done by then is no page.
+        assert_ne!(answer.join().unwrap(), Some(200), "{binary}");
+        assert_eq!(server.wait(Duration::from_secs(20)).unwrap().status.code(), Some(0));
+    }
+}
+
+#[test]
+fn an_alarm_that_is_not_its_own_ends_a_server() {
+    for binary in ALL {
+        let server = start(binary, &["-q"]);
+        server.signal(Signal::SIGALRM).unwrap();
+        let finished = server.wait(Duration::from_secs(20)).unwrap();
+        assert_eq!(finished.status.code(), Some(0), "{binary}: {}", finished.stderr);
+    }
+}
+
+#[test]
 fn a_request_in_hand_is_answered_before_the_end() {
-    for binary in [FORK, THREADS, POOL] {
+    for binary in ALL {
         let server = start(binary, &["--work", "600ms", "-q"]);
         let mut browser = Browser::new(server.address());
         // Whoever is to serve this browser does so already: what is in hand needs no more than to be read.
-        assert_eq!(browser.get("/nothing").status, 404);
+        if binary != SEQUENTIAL {
+            assert_eq!(browser.get("/nothing").status, 404);
+        }
         browser.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         thread::sleep(Duration::from_millis(200));
         server.signal(Signal::SIGTERM).unwrap();
         let answer = browser.answer().unwrap_or_else(|| panic!("{binary}: no answer"));
         assert_eq!(answer.status, 200, "{binary}");
+        assert!(answer.body.contains("took 0.6"), "{binary}: {}", answer.body);
         assert_eq!(server.wait(Duration::from_secs(20)).unwrap().status.code(), Some(0));
     }
 }
@@ -450,6 +505,7 @@ fn bad_arguments_and_a_taken_port_are_one_clear_line() {
         assert!(help.contains("[default: 8090]"), "{help}");
     }
     assert_eq!(run(FORK, &["--max-children", "0"]).0, Some(2));
+    assert_eq!(run(POOL, &["--read-timeout", "0"]).0, Some(2));
     for arguments in [["--queue", "0"], ["--max-workers", "0"], ["--when-full", "perhaps"]] {
         assert_eq!(run(POOL, &arguments).0, Some(2), "{arguments:?}");
     }

@@ -120,7 +120,7 @@ impl Poller {
     /// a filter which was not there to be deleted does not keep the other from being changed.
     fn change(&self, changes: [KEvent; 2]) -> io::Result<()> {
         let mut receipts = changes;
-        let count = sys::call(Syscall::Kevent, || {
+        let count = sys::call(Syscall::KeventChange, || {
             Ok(self.kqueue.kevent(&changes, &mut receipts, None)?)
         })?;
         for receipt in &receipts[..count] {

@@ -1,6 +1,7 @@
 //! `herd`: every mode under the same connections, compared.
 
 use std::io::{self, Write};
+use std::os::unix::process::parent_id;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -9,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use nix::sys::utsname::uname;
 use serde_json::json;
 use thundering_herd::experiment::{ARRIVALS, Loss, Measurement, lose, measure};
-use thundering_herd::{Mode, command};
+use thundering_herd::{Mode, command, master};
 
 /// Starts the prefork server in each mode, sends it connections, and prints who woke up for them
 #[derive(Parser)]
@@ -64,19 +65,23 @@ fn main() -> ExitCode {
     let outcome = match command {
         None => herd(&experiment),
         Some(Command::Lost { workers, connections }) => lost(workers.into(), connections as usize),
-        Some(Command::Serve(arguments)) => return command::serve(arguments),
+        Some(Command::Serve(arguments)) => {
+            master::die_with(parent_id());
+            return command::serve(arguments);
+        }
     };
     // Whoever reads our output may leave early (`| head`): no failure of ours.
     match outcome.map(|text| write!(io::stdout(), "{text}")) {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {}", client::describe(&error));
             ExitCode::FAILURE
         }
     }
 }
 
 fn herd(experiment: &Experiment) -> io::Result<String> {
+    client::raise_descriptor_limit()?;
     let program = std::env::current_exe()?;
     let modes = match &experiment.mode[..] {
         [] => Mode::value_variants(),
@@ -114,7 +119,7 @@ const LEGEND: &str = "\
 switches   how often a worker went to sleep, all workers together (getrusage): 1 is the one that serves
 returns    how often the call in which it sleeps came back: epoll_wait or kevent, in the mode accept accept itself
 in vain    how often it then found nothing to accept, or the lock taken
-shares     how many connections each worker got, the eldest first
+shares     how many connections each worker got, by process id
 x fair     the largest of these shares, in fair ones
 p50, p99   from connect to the end of the answer
 CPU        the workers' user and system time";
@@ -189,6 +194,7 @@ fn listeners(rows: &[&Measurement]) -> String {
 }
 
 fn lost(workers: usize, connections: usize) -> io::Result<String> {
+    client::raise_descriptor_limit()?;
     let program = std::env::current_exe()?;
     let server = (program.as_path(), &["serve"][..]);
     let mut table =

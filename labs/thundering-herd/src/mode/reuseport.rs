@@ -26,6 +26,11 @@ impl SharedPort {
     /// `host` has no address, or the port is taken already.
     pub fn take(host: &str, port: u16) -> io::Result<Self> {
         listener::on_first_address(host, port, |address| {
+            if port != 0 {
+                // A port that another server shares could be had as well, and half of its connections. Whoever can listen
+                // without sharing is alone.
+                drop(Listener::listen(listener::bound(address, false)?, 1)?);
+            }
             let bound = listener::bound(address, true)?;
             // With port 0 the kernel has chosen one just now.
             let name: SockaddrStorage = getsockname(bound.as_raw_fd())?;

@@ -10,7 +10,6 @@ use std::process::{self, ExitCode};
 
 use clap::Parser;
 use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use peer::Interest;
 use server::{Listener, Stream, children, logging, shutdown, signals};
@@ -81,8 +80,8 @@ fn accept_and_fork(
                     }
                     Ok(ForkResult::Parent { child }) => {
                         children.insert(child);
-                        // The connection ends when its *last* descriptor is closed. With ours left open, the browser
-                        // would wait for the end long after its process is gone, and we would run out of descriptors.
+                        // The connection ends when its *last* descriptor is closed. With ours left open, a client that
+                        // waits for the end would wait as long as we live, and we would run out of descriptors.
                         stream.hand_over();
                     }
                     Err(no_process) => listener.refused(no_process.into()),
@@ -113,10 +112,10 @@ fn serve_and_exit(stream: Stream, options: &Options) -> ! {
 
 /// Waits for every child that has ended. One signal may stand for several of them.
 fn reap(children: &mut HashSet<Pid>) {
-    while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG))
-        && let Some((pid, how)) = children::ended(status)
-    {
-        children.remove(&pid);
+    while let Some((pid, how)) = children::ended() {
+        if !children.remove(&pid) {
+            continue; // whoever executed this program has left us a child
+        }
         shutdown::on_client_left();
         if how != "ended with 0" {
             warn!("child {pid} {how}");
