@@ -72,7 +72,9 @@ fn serve(mut listener: Listener, trigger: Trigger) -> io::Result<()> {
                     // Closing its last descriptor takes the socket off the kernel's list too.
                     peers.remove(&token);
                 } else if interest != before && trigger == Trigger::Level {
-                    poller.modify(&peer.stream, token, interest, trigger)?;
+                    let watched = poller.modify(&peer.stream, token, interest, trigger);
+                    // Nobody would hear of it again.
+                    watched.unwrap_or_else(|_| drop(peers.remove(&token)));
                 }
             }
         }

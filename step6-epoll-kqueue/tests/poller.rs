@@ -2,8 +2,12 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::pthread::{pthread_kill, pthread_self};
+use nix::sys::signal::Signal;
 use peer::Interest;
 use step6_epoll_kqueue::{Event, Poller, Trigger};
 
@@ -25,6 +29,30 @@ fn wait(poller: &mut Poller, timeout: Option<Duration>) -> Vec<Event> {
 
 fn readable(token: u64) -> Event {
     Event { token, readable: true, writable: false }
+}
+
+/// A signal interrupts every wait, whatever its handler asks for (signal(7)).
+#[test]
+fn a_signal_does_not_have_the_wait_begin_anew() {
+    let _pipe = server::signals::watch(Signal::SIGUSR1).unwrap();
+    let (mut poller, _ours, _theirs) = set_up();
+    let waiting = pthread_self();
+    let over = AtomicBool::new(false);
+    let interrupted = thread::scope(|scope| {
+        let signals = scope.spawn(|| {
+            // Four of them in the time that the wait is to take; or for ever, if it does not end meanwhile.
+            let end = Instant::now() + Duration::from_secs(20);
+            while !over.load(Ordering::Relaxed) && Instant::now() < end {
+                pthread_kill(waiting, Signal::SIGUSR1).unwrap();
+                thread::sleep(Duration::from_millis(50));
+            }
+            Instant::now() < end
+        });
+        assert_eq!(wait(&mut poller, Some(Duration::from_millis(200))), []);
+        over.store(true, Ordering::Relaxed);
+        signals.join().unwrap()
+    });
+    assert!(interrupted, "the wait ended only when nobody interrupted it any more");
 }
 
 #[test]

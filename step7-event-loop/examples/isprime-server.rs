@@ -1,5 +1,6 @@
 //! Send a number on a line, learn whether it is prime. The work is deliberately slow, and `--mode` says who does it: the
-//! callback itself (`block`), which holds up every other client, or the pool (`pool`), which holds up nobody.
+//! callback itself (`block`), which holds up every other client, or the pool (`pool`), which holds up nobody. Told to stop,
+//! it stops at once: a number that is being tested then gets no answer.
 //!
 //! `cargo run --release -p step7-event-loop --example isprime-server -- 8070 --mode pool`
 
@@ -57,13 +58,14 @@ const LONGEST_LINE: usize = 64;
 /// from callback to callback, and with it the client's whole state: while its number is being tested nobody reads from
 /// the client, and so the answers come in the order of the questions.
 fn next_line(lp: &mut Loop, stream: StreamId, mode: Mode, mut received: Vec<u8>) {
-    if let Some(end) = received.iter().position(|&byte| byte == b'\n') {
+    let end = received.iter().position(|&byte| byte == b'\n');
+    if let Some(end) = end.filter(|&end| end <= LONGEST_LINE) {
         let rest = received.split_off(end + 1);
         let line = String::from_utf8_lossy(&received).trim().to_owned();
         answer(lp, stream, mode, &line, rest);
         return;
     }
-    if received.len() > LONGEST_LINE {
+    if end.is_some() || received.len() > LONGEST_LINE {
         lp.write(stream, "error: the line is too long\n", |_, _| ());
         lp.shutdown(stream, move |lp, _| lp.close(stream, |_| ()));
         return;

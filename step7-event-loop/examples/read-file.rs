@@ -2,10 +2,12 @@
 //!
 //! `cargo run --release -p step7-event-loop --example read-file -- FILE`
 
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,23 +48,29 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     });
     let (path, piece) = (arguments.file.clone(), arguments.piece as usize);
     let started = Instant::now();
+    let outcome = Rc::new(Cell::new(Ok(())));
+    let ended = Rc::clone(&outcome);
     lp.fs_open(&arguments.file, OpenOptions::new().read(true), move |lp, opened| match opened {
-        Ok(file) => read_on(lp, file, piece, Progress { offset: 0, sum: 0, started, timer }),
+        Ok(file) => {
+            read_on(lp, file, piece, Progress { offset: 0, sum: 0, started, timer, ended });
+        }
         Err(error) => {
-            eprintln!("error: {}: {error}", path.display());
+            ended.set(Err(io::Error::other(format!("{}: {error}", path.display()))));
             lp.timer_stop(timer);
         }
     });
-    lp.run()
+    lp.run()?;
+    outcome.replace(Ok(()))
 }
 
 /// What there is to know between two pieces.
-#[derive(Clone, Copy)]
 struct Progress {
     offset: u64,
     sum: u64,
     started: Instant,
     timer: TimerId,
+    /// Where to leave how it ended.
+    ended: Rc<Cell<io::Result<()>>>,
 }
 
 /// Asks for the next piece, and from its callback for the one after. One request is under way at any time.
@@ -73,11 +81,13 @@ fn read_on(lp: &mut Loop, file: Arc<File>, piece: usize, mut progress: Progress)
             progress.sum += bytes.iter().map(|&byte| u64::from(byte)).sum::<u64>();
             read_on(lp, file, piece, progress);
         }
-        ended => {
-            let Progress { offset, sum, started, timer } = progress;
-            match ended {
+        outcome => {
+            let Progress { offset, sum, started, timer, ended } = progress;
+            match outcome {
                 Ok(_) => println!("{offset} bytes, sum {sum}, in {:.1?}", started.elapsed()),
-                Err(error) => eprintln!("error: after {offset} bytes: {error}"),
+                Err(error) => {
+                    ended.set(Err(io::Error::other(format!("after {offset} bytes: {error}"))));
+                }
             }
             lp.timer_stop(timer);
         }

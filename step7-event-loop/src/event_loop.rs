@@ -93,18 +93,28 @@ impl Loop {
     /// # Errors
     /// The poller fails; or the loop runs already, and a callback tries to run it again.
     pub fn run(&mut self) -> io::Result<()> {
-        while self.is_alive() && !mem::take(&mut self.stopped) {
-            self.run_once()?;
+        let mut alive = self.begin()?;
+        while alive && !self.stopped {
+            alive = self.turn(None)?;
         }
+        self.stopped = false;
         Ok(())
     }
 
-    /// Takes one turn, sleeping for I/O if nothing is due; whether there is a reason for another.
+    /// Takes one turn, sleeping for I/O if nothing is due, and calls the timers that came due meanwhile: a turn that slept
+    /// for a timer has made progress (libuv's `UV_RUN_ONCE` does so too). Whether there is a reason for another.
     ///
     /// # Errors
     /// As [`Loop::run`].
     pub fn run_once(&mut self) -> io::Result<bool> {
-        self.turn(None)
+        self.begin()?;
+        self.turn(None)?;
+        self.running = true;
+        self.update_time();
+        self.run_due_timers();
+        self.running = false;
+        self.stopped = false;
+        Ok(self.is_alive())
     }
 
     /// Takes one turn without sleeping; whether there is a reason for another.
@@ -112,13 +122,22 @@ impl Loop {
     /// # Errors
     /// As [`Loop::run`].
     pub fn run_nowait(&mut self) -> io::Result<bool> {
-        self.turn(Some(Duration::ZERO))
+        self.begin()?;
+        let alive = self.turn(Some(Duration::ZERO))?;
+        self.stopped = false;
+        Ok(alive)
+    }
+
+    /// Whether there is anything to run, if this is not a callback of a loop that runs already.
+    fn begin(&self) -> io::Result<bool> {
+        if self.running {
+            return Err(io::Error::other("the loop runs already: a callback cannot run it again"));
+        }
+        Ok(self.is_alive())
     }
 
     fn turn(&mut self, longest_sleep: Option<Duration>) -> io::Result<bool> {
-        if mem::replace(&mut self.running, true) {
-            return Err(io::Error::other("the loop runs already: a callback cannot run it again"));
-        }
+        self.running = true;
         self.update_time();
         self.run_due_timers();
         self.run_pending();

@@ -13,8 +13,10 @@
 //! The order of things is no longer the order of lines. The labs go on from here: several processes on one listener,
 //! and a pool that grows.
 
+use std::cell::Cell;
 use std::io;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Duration;
 
 use clap::Parser;
@@ -37,10 +39,12 @@ fn main() -> ExitCode {
 
 fn serve(listener: Listener) -> io::Result<()> {
     let mut lp = Loop::new()?;
-    let listener = lp.listen(listener, |lp, accepted| match accepted {
+    let failure = Rc::new(Cell::new(None));
+    let noted = Rc::clone(&failure);
+    let listener = lp.listen(listener, move |lp, accepted| match accepted {
         Ok(stream) => on_peer_connected(lp, stream),
         Err(error) => {
-            tracing::warn!("{error}");
+            noted.set(Some(error)); // the listener's end, and ours
             lp.stop();
         }
     })?;
@@ -50,7 +54,8 @@ fn serve(listener: Listener) -> io::Result<()> {
     if shutdown::requested() {
         return Ok(()); // by a signal that came before they were watched
     }
-    lp.run()
+    lp.run()?;
+    failure.take().map_or(Ok(()), Err)
 }
 
 fn on_peer_connected(lp: &mut Loop, stream: StreamId) {
@@ -90,23 +95,27 @@ fn send(lp: &mut Loop, stream: StreamId, mut bytes: Vec<u8>) {
 fn on_stop(lp: &mut Loop, listener: ListenerId) {
     lp.close_listener(listener);
     for stream in lp.streams() {
-        if lp.owed(stream) == 0 {
+        if lp.owed(stream) == 0 && !lp.has_input(stream) {
             lp.close(stream, stop_after_the_last);
         } else {
-            lp.shutdown(stream, |_, _| ());
-            // To close with input unread would reset the connection, and with it what is on its way to the peer.
-            let discarding = lp.read_start(stream, |lp, stream, received| {
-                if !matches!(received, Ok([_, ..])) {
-                    lp.close(stream, stop_after_the_last);
-                }
-            });
-            if discarding.is_err() {
-                lp.close(stream, stop_after_the_last);
-            }
+            let _ = lp.read_stop(stream);
+            lp.shutdown(stream, move |lp, _| discard_input(lp, stream)); // once all it is owed is sent
         }
     }
     lp.timer_start(Duration::from_secs(1), None, |lp, _| lp.stop());
     stop_after_the_last(lp);
+}
+
+/// To close with input unread would reset the connection, and with it what is on its way to the peer.
+fn discard_input(lp: &mut Loop, stream: StreamId) {
+    let discarding = lp.read_start(stream, |lp, stream, received| {
+        if !matches!(received, Ok([_, ..])) {
+            lp.close(stream, stop_after_the_last);
+        }
+    });
+    if discarding.is_err() {
+        lp.close(stream, stop_after_the_last);
+    }
 }
 
 /// The watched signals would keep the loop alive for ever.

@@ -40,8 +40,12 @@ impl Loop {
         let pipe = server::signals::watch(signal)?;
         let watch = Watch { pipe, on_signal: Some(Box::new(on_signal)) };
         let key = self.handles.insert(Handle::Signal(watch));
-        if let Some(Handle::Signal(watch)) = self.handles.get(key) {
-            self.poller.add(&watch.pipe, key.to_token(), Interest::READ, Trigger::Level)?;
+        if let Some(Handle::Signal(watch)) = self.handles.get(key)
+            && let Err(error) =
+                self.poller.add(&watch.pipe, key.to_token(), Interest::READ, Trigger::Level)
+        {
+            self.handles.remove(key);
+            return Err(error);
         }
         Ok(SignalId(key))
     }

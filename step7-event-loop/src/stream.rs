@@ -78,8 +78,12 @@ impl Loop {
             listener,
             on_connection: Some(Box::new(on_connection)),
         }));
-        if let Some(Handle::Listener(listening)) = self.handles.get(key) {
-            self.poller.add(&listening.listener, key.to_token(), Interest::READ, Trigger::Level)?;
+        if let Some(Handle::Listener(Listening { listener, .. })) = self.handles.get(key)
+            && let Err(error) =
+                self.poller.add(listener, key.to_token(), Interest::READ, Trigger::Level)
+        {
+            self.handles.remove(key);
+            return Err(error);
         }
         Ok(ListenerId(key))
     }
@@ -177,6 +181,15 @@ impl Loop {
         match self.handles.get(id.0) {
             Some(Handle::Stream(stream)) => Some(stream.socket.name()),
             _ => None,
+        }
+    }
+
+    /// Whether something has come from the peer that has not been read. To close the stream then would be a reset, and
+    /// would throw away what is still on its way to the peer (RFC 1122, 4.2.2.13).
+    pub fn has_input(&self, id: StreamId) -> bool {
+        match self.handles.get(id.0) {
+            Some(Handle::Stream(stream)) => stream.socket.has_input(),
+            _ => false,
         }
     }
 

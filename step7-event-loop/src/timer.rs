@@ -66,9 +66,7 @@ impl Loop {
         repeat: Option<Duration>,
         on_timer: impl FnMut(&mut Loop, TimerId) + 'static,
     ) -> TimerId {
-        // A time beyond what the clock can express (centuries) is as good as never.
-        let due = self.now.checked_add(delay).unwrap_or(self.now + Duration::from_secs(1 << 32));
-        let due = self.timers.next_in_order(due);
+        let due = self.timers.next_in_order(later(self.now, delay));
         let repeat = repeat.map(|interval| interval.max(Duration::from_millis(1)));
         let timer = Timer { due, repeat, on_timer: Some(Box::new(on_timer)) };
         let id = TimerId(self.timers.timers.insert(timer));
@@ -121,7 +119,13 @@ impl Loop {
 /// The first tick after `now` of those that lie one `interval` apart, counted from `due`.
 fn next_tick(due: Instant, interval: Duration, now: Instant) -> Instant {
     let missed = now.saturating_duration_since(due).as_nanos() / interval.as_nanos();
-    due + interval.saturating_mul(u32::try_from(missed + 1).unwrap_or(u32::MAX))
+    let ticks = u32::try_from(missed + 1).unwrap_or(u32::MAX);
+    later(due, interval.saturating_mul(ticks))
+}
+
+/// A time beyond what the clock can express (centuries) is as good as never.
+fn later(time: Instant, delay: Duration) -> Instant {
+    time.checked_add(delay).unwrap_or(time + Duration::from_secs(1 << 32))
 }
 
 #[cfg(test)]
@@ -135,5 +139,6 @@ mod tests {
         assert_eq!(next_tick(due, second, due), due + second);
         assert_eq!(next_tick(due, second, due + second / 2), due + second);
         assert_eq!(next_tick(due, second, due + second * 7 / 2), due + second * 4);
+        assert!(next_tick(due, Duration::MAX, due) > due + second);
     }
 }

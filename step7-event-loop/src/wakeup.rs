@@ -50,7 +50,9 @@ impl Bell {
     pub(crate) fn ring(&self) {
         if !self.0.rung.swap(true, Ordering::AcqRel) {
             // There is room: one byte is the most the pair ever holds. And without a loop there is nobody to wake.
-            let _ = (&self.0.writer).write(&[1]);
+            if (&self.0.writer).write(&[1]).is_err() {
+                self.0.rung.store(false, Ordering::Release); // the next one has to try again
+            }
         }
     }
 }

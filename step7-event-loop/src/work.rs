@@ -61,6 +61,8 @@ pub(crate) struct Work {
     bell: Bell,
     threads: usize,
     started: usize,
+    /// Whether the log knows already that there are fewer threads than there should be.
+    warned: bool,
 }
 
 impl Work {
@@ -73,6 +75,7 @@ impl Work {
             bell,
             threads: POOL_THREADS,
             started: 0,
+            warned: false,
         }
     }
 
@@ -96,7 +99,9 @@ impl Work {
             };
             let name = format!("pool-{}", self.started + 1);
             if let Err(error) = thread::Builder::new().name(name).spawn(worker) {
-                warn!("the pool has {} of {} threads: {error}", self.started, self.threads);
+                if !mem::replace(&mut self.warned, true) {
+                    warn!("the pool has {} of {} threads: {error}", self.started, self.threads);
+                }
                 return;
             }
             self.started += 1;
@@ -177,7 +182,10 @@ fn message_of(panic: Box<dyn std::any::Any + Send>) -> WorkError {
         Ok(message) => *message,
         Err(panic) => match panic.downcast::<&str>() {
             Ok(message) => (*message).to_owned(),
-            Err(_) => "no message".to_owned(),
+            Err(panic) => {
+                mem::forget(panic); // to drop it might panic again, and end the pool's thread
+                "no message".to_owned()
+            }
         },
     };
     WorkError::Panicked(message)

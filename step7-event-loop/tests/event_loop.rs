@@ -241,6 +241,48 @@ fn stop_inside_a_callback_ends_the_run_and_loses_nothing() {
 }
 
 #[test]
+fn a_stop_ends_one_run_and_no_other() {
+    let log = Log::default();
+    let mut lp = Loop::new().unwrap();
+    // In the last callback of all there is nothing left to stop.
+    lp.timer_start(Duration::ZERO, None, |lp, _| lp.stop());
+    run(&mut lp);
+    let called = log.clone();
+    lp.timer_start(MS, None, move |_, _| called.add("called"));
+    run(&mut lp);
+    assert_eq!(log.take(), ["called"]);
+
+    // A run that is refused does not use it up.
+    lp.timer_start(Duration::ZERO, None, |lp, _| {
+        lp.stop();
+        assert!(lp.run().is_err());
+    });
+    let later = log.clone();
+    lp.timer_start(5 * MS, None, move |_, _| later.add("later"));
+    run(&mut lp);
+    assert_eq!(log.take(), [""; 0]);
+
+    // Turn by turn it ends a turn's sleep, and not those of all turns to come.
+    lp.stop();
+    let mut turns = 0;
+    while lp.run_once().unwrap() {
+        turns += 1;
+    }
+    assert_eq!(log.take(), ["later"]);
+    assert!(turns < 20, "{turns} turns for one timer");
+}
+
+#[test]
+fn a_single_turn_calls_the_timer_that_it_slept_for() {
+    let log = Log::default();
+    let mut lp = Loop::new().unwrap();
+    let called = log.clone();
+    lp.timer_start(5 * MS, None, move |_, _| called.add("called"));
+    assert!(!lp.run_once().unwrap());
+    assert_eq!(log.take(), ["called"]);
+}
+
+#[test]
 fn a_callback_cannot_run_the_loop() {
     let mut lp = Loop::new().unwrap();
     lp.timer_start(Duration::ZERO, None, |lp, _| assert!(lp.run_once().is_err()));

@@ -19,6 +19,7 @@ use std::process::ExitCode;
 
 pub mod children;
 pub mod connection;
+mod linger;
 pub mod listener;
 pub mod logging;
 pub mod options;
@@ -28,6 +29,7 @@ pub mod statistics;
 pub mod sys;
 
 pub use connection::serve_connection;
+pub use linger::linger;
 pub use listener::Listener;
 pub use options::Options;
 pub use sys::Stream;
@@ -56,6 +58,7 @@ fn try_run(options: &Options, serve: impl FnOnce(Listener) -> io::Result<()>) ->
 
     let outcome = serve(listener);
     shutdown::wait_for_replies();
+    linger();
     statistics::report(options.stats);
     logging::finish();
     outcome

@@ -35,7 +35,10 @@ pub fn install(once: bool) -> io::Result<()> {
     AFTER_ONE_CLIENT.store(once, Ordering::Relaxed);
     MAIN_THREAD.store(pthread_self() as usize, Ordering::Relaxed);
     let action = SigAction::new(SigHandler::Handler(on_signal), SaFlags::empty(), SigSet::empty());
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGALRM] {
+    let signals = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGALRM];
+    // Whoever executed this program may have blocked them, and a mask survives an exec.
+    SigSet::from_iter(signals).thread_unblock()?;
+    for signal in signals {
         // SAFETY: `on_signal` calls nothing but async-signal-safe functions (signal-safety(7)).
         #[allow(unsafe_code)]
         unsafe { sigaction(signal, &action) }?;
@@ -103,7 +106,10 @@ impl Drop for ReplyOwed {
 ///
 /// Threads that sleep in recv owe nothing: the process ends under them.
 pub fn wait_for_replies() {
-    while requested() && !expired() && REPLIES_OWED.load(Ordering::Relaxed) > 0 {
+    // A thread may be between the return of its recv and the note that it owes a reply: so one look is not enough.
+    let mut looks = 0;
+    while requested() && !expired() && looks < 5 {
+        looks = if REPLIES_OWED.load(Ordering::Relaxed) > 0 { 0 } else { looks + 1 };
         thread::sleep(Duration::from_millis(1));
     }
 }

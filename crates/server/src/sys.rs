@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tracing::{Span, debug, info, trace_span};
 
 pub use crate::statistics::Syscall;
-use crate::{context, describe, shutdown, statistics};
+use crate::{context, describe, linger, shutdown, statistics};
 
 /// One call: makes `attempt`, counts it, records it as a span, and makes it again if a signal interrupted it.
 ///
@@ -102,7 +102,7 @@ pub(crate) fn accept(listener: &TcpListener, nonblocking: bool) -> io::Result<St
             let name = PeerName(address);
             info!("peer {name} connected");
             statistics::count_accepted();
-            Ok(Stream { socket, name, handed_over: false })
+            Ok(Stream { socket, name, handed_over: false, served: false })
         }
         Err(error) => {
             if error.kind() == io::ErrorKind::WouldBlock {
@@ -121,6 +121,8 @@ pub struct Stream {
     socket: TcpStream,
     name: PeerName,
     handed_over: bool,
+    /// Whether anything has been received or sent. Who was refused for want of something has not been a client.
+    served: bool,
 }
 
 impl Stream {
@@ -151,25 +153,10 @@ impl Stream {
         self.handed_over = true;
     }
 
-    /// Closing a socket whose input has not all been read resets the connection, and a reset throws away what is still
-    /// on its way to the peer (RFC 1122, 4.2.2.13). So when the server stops in the middle of things, it half-closes and
-    /// reads on for no other purpose, until the peer closes or the grace period ends. Web servers call it a lingering
-    /// close.
-    fn discard_input(&mut self) {
-        let unread = self.socket.set_nonblocking(true).and_then(|()| self.socket.peek(&mut [0]));
-        if !matches!(unread, Ok(1)) || self.shutdown().is_err() {
-            return;
-        }
-        let mut input = [0; 4096];
-        while !shutdown::expired() {
-            match self.socket.read(&mut input) {
-                Ok(1..) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                _ => break,
-            }
-        }
+    /// Whether something has come that has not been read: to close it now would be a reset (RFC 1122, 4.2.2.13), and would
+    /// throw away what is still on its way to the peer. The stream has to be non-blocking.
+    pub fn has_input(&self) -> bool {
+        linger::has_input(&self.socket)
     }
 
     fn log(&self, call: Syscall, result: io::Result<usize>) -> io::Result<usize> {
@@ -197,6 +184,7 @@ impl Read for Stream {
             return self.log(Syscall::Recv, Err(io::ErrorKind::Interrupted.into()));
         }
         let result = call(Syscall::Recv, || self.socket.read(buffer));
+        self.served |= result.is_ok();
         self.log(Syscall::Recv, result)
     }
 }
@@ -206,6 +194,7 @@ impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         debug!("Calling send...");
         let result = call(Syscall::Send, || self.socket.write(bytes));
+        self.served |= result.is_ok();
         self.log(Syscall::Send, result)
     }
 
@@ -226,10 +215,12 @@ impl Drop for Stream {
             return;
         }
         if shutdown::requested() {
-            self.discard_input();
+            linger::keep_if_unread(&self.socket);
         }
         info!("peer {} done", self.name);
-        shutdown::on_client_left();
+        if self.served {
+            shutdown::on_client_left();
+        }
     }
 }
 

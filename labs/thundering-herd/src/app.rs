@@ -286,7 +286,6 @@ impl Clients {
         peer::send_what_is_owed(self.peers.values_mut(), shutdown::expired);
         loop {
             let mut owed = false;
-            // They all stay until the end: closing one may take as long as it takes to read what it has still said.
             for talker in self.talkers.values_mut() {
                 if !talker.send() {
                     talker.outbox.clear();

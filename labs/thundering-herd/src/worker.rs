@@ -64,6 +64,7 @@ pub fn run(
         Mode::Semaphore => mode::semaphore::serve(&mut listeners, app, lock),
     }?;
     shutdown::wait_for_replies();
+    server::linger();
     if stats {
         let (switches_now, cpu_now) = used()?;
         let (accepts, would_block) = statistics::calls(Syscall::Accept);

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use peer::Interest;
@@ -77,9 +77,13 @@ impl Poller {
     /// # Errors
     /// What epoll_wait(2) reports, EINTR aside.
     pub fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
-        let timeout = milliseconds(timeout);
+        // After a signal what is left of the time, not all of it again.
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let left = || deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let returned = &mut self.returned;
-        let ready = sys::wait(Syscall::EpollWait, || Ok(self.epoll.wait(returned, timeout)?))?;
+        let ready = sys::wait(Syscall::EpollWait, || {
+            Ok(self.epoll.wait(returned, milliseconds(left()))?)
+        })?;
         events.clear();
         events.extend(self.returned[..ready].iter().map(|event| {
             // Whoever waits for either must learn of an error or a hang-up: the next recv or send fetches it.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc::timespec;
@@ -87,13 +87,17 @@ impl Poller {
     /// # Errors
     /// What kevent(2) reports, EINTR aside.
     pub fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
-        let timeout = timeout.map(|timeout| timespec {
-            tv_sec: timeout.as_secs().try_into().unwrap_or(i32::MAX.into()),
-            tv_nsec: timeout.subsec_nanos().into(),
-        });
+        // After a signal what is left of the time, not all of it again.
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let left = || deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let returned = &mut self.returned;
-        let ready =
-            sys::wait(Syscall::Kevent, || Ok(self.kqueue.kevent(&[], returned, timeout)?))?;
+        let ready = sys::wait(Syscall::Kevent, || {
+            let timeout = left().map(|left| timespec {
+                tv_sec: left.as_secs().try_into().unwrap_or(i32::MAX.into()),
+                tv_nsec: left.subsec_nanos().into(),
+            });
+            Ok(self.kqueue.kevent(&[], returned, timeout)?)
+        })?;
         events.clear();
         events.extend(self.returned[..ready].iter().map(|event| {
             let filter = event.filter();

@@ -106,6 +106,7 @@ fn serve_and_exit(stream: Stream, options: &Options) -> ! {
     if stream.set_nonblocking(false).is_ok() {
         serve_connection(stream, &options.site(true), options.terms(true), &who);
     }
+    server::linger();
     logging::finish();
     process::exit(0)
 }
