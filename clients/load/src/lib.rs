@@ -266,8 +266,12 @@ impl Load {
             return longest;
         }
         let now = Instant::now();
-        let waiting = self.connections.iter().filter(|connection| !connection.is_owed());
-        let next = waiting.map(|connection| connection.due.min(self.limits.end)).min();
+        // Due times of connections that will never send again lie in the past for good: to wait for those is to spin.
+        let waiting = self
+            .connections
+            .iter()
+            .filter(|connection| connection.is_busy(&self.limits) && !connection.is_owed());
+        let next = waiting.map(|connection| connection.due).min();
         next.map_or(longest, |due| due.saturating_duration_since(now).min(longest))
     }
 
@@ -427,5 +431,50 @@ impl Tally {
             unsent,
             errors: self.errors,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn only_who_will_send_again_is_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let seconds = Duration::from_secs;
+        let options = Options {
+            address,
+            connections: 1,
+            idle: 0,
+            size: 64,
+            duration: seconds(100),
+            rate: Some(1.0),
+            timeout: seconds(100),
+        };
+        let started = Instant::now();
+        let mut load = Load {
+            exchange: Exchange::new(options.size),
+            limits: Limits::new(started, &options, 1),
+            connections: vec![Connection::open(address).unwrap()],
+            tally: Tally::new().unwrap(),
+            interval: Some(seconds(1)),
+        };
+        let longest = Duration::from_millis(100);
+        load.connections[0].due = started;
+        assert_eq!(load.next_due(), Duration::ZERO, "it is due");
+
+        load.connections[0].failed = true;
+        assert_eq!(load.next_due(), longest, "it has failed");
+
+        load.connections[0].failed = false;
+        load.limits.end = started;
+        assert_eq!(load.next_due(), longest, "it is past the end");
+
+        load.limits.end = started + seconds(100);
+        load.limits.messages = 0;
+        assert_eq!(load.next_due(), longest, "it is out of messages");
     }
 }
