@@ -45,7 +45,7 @@ pub struct Options {
 pub struct Report {
     /// Messages that were answered.
     pub messages: u64,
-    /// From the first message to the last answer, in seconds.
+    /// From the first message to the last answer, in seconds; 0 if there was none.
     pub seconds: f64,
     /// Answered messages per second.
     pub messages_per_second: f64,
@@ -126,21 +126,21 @@ pub fn run_counted(options: &Options, messages: u64) -> io::Result<Report> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(1024);
     let mut connections = connect(options, &mut poll, &mut events)?;
-    let idle = connections.split_off(options.connections);
+    let _idle = connections.split_off(options.connections);
     let started = Instant::now();
     let mut load = Load {
         exchange: Exchange::new(options.size),
         limits: Limits::new(started, options, messages),
         connections,
-        tally: Tally::new()?,
+        tally: Tally::new(started)?,
         interval: options
             .rate
             .map(|rate| Duration::from_secs_f64(options.connections as f64 / rate)),
     };
     load.run(&mut poll, &mut events, started, options)?;
-    drop(idle);
     let unsent = load.unsent();
-    Ok(load.tally.report(started.elapsed(), options.size, unsent))
+    let elapsed = load.tally.last_answer.saturating_duration_since(started);
+    Ok(load.tally.report(elapsed, options.size, unsent))
 }
 
 /// Connects, is greeted, has one message answered, closes, and again: as many of these at a time as the options have
@@ -166,11 +166,11 @@ pub fn run_visits(options: &Options, visits: u64) -> io::Result<Report> {
         address: options.address,
         slots: Vec::new(),
         first_token: idle.len(),
-        tally: Tally::new()?,
+        tally: Tally::new(started)?,
     };
     visits.run(&mut poll, &mut events, options)?;
-    drop(idle);
-    Ok(visits.tally.report(started.elapsed(), options.size, 0))
+    let elapsed = visits.tally.last_answer.saturating_duration_since(started);
+    Ok(visits.tally.report(elapsed, options.size, 0))
 }
 
 /// Waits for news. A signal, also one that only stopped and continued us, is none (signal(7) on epoll_wait).
@@ -397,25 +397,31 @@ impl Visits {
 struct Tally {
     histogram: Histogram<u64>,
     messages: u64,
+    /// When the last answer came; when the run started if none has. The end of the run will not do: if a connection has
+    /// fallen silent, the whole timeout lies between the two.
+    last_answer: Instant,
     errors: Vec<String>,
 }
 
 impl Tally {
-    fn new() -> io::Result<Self> {
+    fn new(started: Instant) -> io::Result<Self> {
         // Nanoseconds up to twenty minutes, to three digits.
         let histogram = Histogram::new_with_bounds(1, 1_200_000_000_000, 3);
-        Ok(Tally { histogram: histogram.map_err(io::Error::other)?, messages: 0, errors: vec![] })
+        let histogram = histogram.map_err(io::Error::other)?;
+        Ok(Tally { histogram, messages: 0, last_answer: started, errors: vec![] })
     }
 
     fn answered(&mut self, due: Instant) {
         self.messages += 1;
-        let nanoseconds = u64::try_from(due.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.last_answer = Instant::now();
+        let nanoseconds = (self.last_answer - due).as_nanos().try_into().unwrap_or(u64::MAX);
         self.histogram.saturating_record(nanoseconds.max(1));
     }
 
     fn report(self, elapsed: Duration, size: usize, unsent: u64) -> Report {
         let microseconds = |quantile| self.histogram.value_at_quantile(quantile) as f64 / 1e3;
-        let per_second = self.messages as f64 / elapsed.as_secs_f64();
+        // No answer takes no time: 0, not NaN.
+        let per_second = self.messages as f64 / elapsed.as_secs_f64().max(1e-9);
         Report {
             messages: self.messages,
             seconds: elapsed.as_secs_f64(),
@@ -459,7 +465,7 @@ mod tests {
             exchange: Exchange::new(options.size),
             limits: Limits::new(started, &options, 1),
             connections: vec![Connection::open(address).unwrap()],
-            tally: Tally::new().unwrap(),
+            tally: Tally::new(started).unwrap(),
             interval: Some(seconds(1)),
         };
         let longest = Duration::from_millis(100);

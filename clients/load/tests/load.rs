@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use check::in_process;
 use load::{Options, run, run_counted, run_visits};
@@ -219,6 +219,23 @@ fn a_server_that_falls_silent_is_an_error_and_no_hang() {
     let address = answering(|_| Vec::new());
     let report = run(&Options { timeout: Duration::from_millis(300), ..options(address) }).unwrap();
     assert_eq!(report.errors, ["no answer for 300ms"]);
+    assert_eq!((report.seconds, report.messages_per_second), (0.0, 0.0));
+}
+
+#[test]
+fn to_wait_in_vain_for_one_connection_takes_nothing_from_the_throughput() {
+    let served = Arc::new(AtomicU64::new(0));
+    let address = answering(move |reply| {
+        let is_first = served.fetch_add(1, Ordering::SeqCst) == 0;
+        if is_first { Vec::new() } else { reply }
+    });
+    let timeout = Duration::from_secs(2);
+    let options = Options { connections: 2, timeout, ..options(address) };
+    let started = Instant::now();
+    let report = run(&options).unwrap();
+    assert_eq!(report.errors, ["no answer for 2s"]);
+    let without_the_wait = (started.elapsed() - timeout).as_secs_f64();
+    assert!(report.seconds > 0.0 && report.seconds < without_the_wait, "{report:?}");
 }
 
 #[test]
