@@ -45,7 +45,8 @@ pub struct Options {
 pub struct Report {
     /// Messages that were answered.
     pub messages: u64,
-    /// From the first message to the last answer, in seconds; 0 if there was none.
+    /// From the first message to the last answer, in seconds; 0 if there was none. With a rate, the whole duration at
+    /// the least, unless messages or connections ran out before.
     pub seconds: f64,
     /// Answered messages per second.
     pub messages_per_second: f64,
@@ -139,7 +140,7 @@ pub fn run_counted(options: &Options, messages: u64) -> io::Result<Report> {
     };
     load.run(&mut poll, &mut events, started, options)?;
     let unsent = load.unsent();
-    let elapsed = load.tally.last_answer.saturating_duration_since(started);
+    let elapsed = load.elapsed(started);
     Ok(load.tally.report(elapsed, options.size, unsent))
 }
 
@@ -299,6 +300,20 @@ impl Load {
                     return;
                 }
             }
+        }
+    }
+
+    /// The time that the answers took. With a rate it includes what follows the last message until another one would
+    /// have been due: one message per second for three seconds is one per second, though the third comes after two.
+    fn elapsed(&self, started: Instant) -> Duration {
+        let answered = self.tally.last_answer.saturating_duration_since(started);
+        let has_sent_all =
+            |connection: &Connection| !connection.failed && connection.due >= self.limits.end;
+        let is_whole = self.limits.messages > 0 && self.connections.iter().any(has_sent_all);
+        if self.interval.is_some() && is_whole {
+            answered.max(self.limits.end - started)
+        } else {
+            answered
         }
     }
 

@@ -62,6 +62,20 @@ fn a_rate_is_kept_and_not_exceeded() {
 }
 
 #[test]
+fn the_reported_rate_is_the_one_asked_for() {
+    let duration = Duration::from_secs(1);
+    let options = Options { connections: 1, rate: Some(5.0), duration, ..options(right()) };
+    let report = run(&options).unwrap();
+    // The fifth is sent after 0.8 s.
+    assert!(report.messages == 5 && report.seconds >= 1.0, "{report:?}");
+    assert!(report.messages_per_second <= 5.0, "{report:?}");
+
+    let duration = Duration::from_secs(60);
+    let report = run_counted(&Options { duration, ..options }, 2).unwrap();
+    assert!(report.seconds < 60.0, "messages ran out: {report:?}");
+}
+
+#[test]
 fn a_server_that_stalls_is_late_for_every_message_that_was_due_meanwhile() {
     // 100 ms for each answer, and a message due every 20 ms: the second is late by 80 ms before it is sent.
     let address = answering(|reply| {
