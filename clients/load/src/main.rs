@@ -38,7 +38,7 @@ struct Arguments {
     messages: Option<u64>,
 
     /// Messages per second, all connections together, whether or not the server keeps up
-    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     rate: Option<u32>,
 
     /// A new connection for each message: connections per second
@@ -46,7 +46,7 @@ struct Arguments {
     connect: bool,
 
     /// How long the server may be silent when it owes an answer, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
 
     /// Print one JSON object

@@ -288,4 +288,8 @@ fn nobody_there_is_exit_code_1_and_bad_usage_2() {
     assert_eq!(binary(&["127.0.0.1"]).status.code(), Some(2));
     let both = binary(&["127.0.0.1", &nobody, "--connect", "--rate", "5"]);
     assert_eq!(both.status.code(), Some(2));
+    for (option, value) in [("--timeout", "18446744073709551615"), ("--rate", "4294967295")] {
+        let output = binary(&["127.0.0.1", &nobody, option, value]);
+        assert_eq!(output.status.code(), Some(2), "{option} {value}");
+    }
 }
