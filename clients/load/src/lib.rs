@@ -28,7 +28,7 @@ pub struct Options {
     pub address: SocketAddr,
     /// How many connections send messages.
     pub connections: usize,
-    /// How many more are connected and say nothing.
+    /// How many more are connected and say nothing. One that is not connected any more in the end is an error.
     pub idle: usize,
     /// The payload of a message, in bytes.
     pub size: usize,
@@ -127,7 +127,7 @@ pub fn run_counted(options: &Options, messages: u64) -> io::Result<Report> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(1024);
     let mut connections = connect(options, &mut poll, &mut events)?;
-    let _idle = connections.split_off(options.connections);
+    let mut idle = connections.split_off(options.connections);
     let started = Instant::now();
     let mut load = Load {
         exchange: Exchange::new(options.size),
@@ -141,6 +141,7 @@ pub fn run_counted(options: &Options, messages: u64) -> io::Result<Report> {
     load.run(&mut poll, &mut events, started, options)?;
     let unsent = load.unsent();
     let elapsed = load.elapsed(started);
+    load.tally.check_idle(&mut idle);
     Ok(load.tally.report(elapsed, options.size, unsent))
 }
 
@@ -158,7 +159,7 @@ pub fn run_visits(options: &Options, visits: u64) -> io::Result<Report> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(1024);
     let silent = Options { connections: 0, ..options.clone() };
-    let idle = connect(&silent, &mut poll, &mut events)?;
+    let mut idle = connect(&silent, &mut poll, &mut events)?;
     let started = Instant::now();
     let mut visits = Visits {
         exchange: Exchange::new(options.size),
@@ -170,6 +171,7 @@ pub fn run_visits(options: &Options, visits: u64) -> io::Result<Report> {
         tally: Tally::new(started)?,
     };
     visits.run(&mut poll, &mut events, options)?;
+    visits.tally.check_idle(&mut idle);
     let elapsed = visits.tally.last_answer.saturating_duration_since(started);
     Ok(visits.tally.report(elapsed, options.size, 0))
 }
@@ -431,6 +433,16 @@ impl Tally {
         self.last_answer = Instant::now();
         let nanoseconds = (self.last_answer - due).as_nanos().try_into().unwrap_or(u64::MAX);
         self.histogram.saturating_record(nanoseconds.max(1));
+    }
+
+    /// Whether the idle ones are still connected. After the run is early enough: an end or a byte that came before waits
+    /// in the socket.
+    fn check_idle(&mut self, idle: &mut [Connection]) {
+        for (number, connection) in idle.iter_mut().enumerate() {
+            if let Err(error) = connection.silence() {
+                self.errors.push(format!("idle connection {number}: {error}"));
+            }
+        }
     }
 
     fn report(self, elapsed: Duration, size: usize, unsent: u64) -> Report {

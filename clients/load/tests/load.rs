@@ -229,6 +229,44 @@ fn a_server_that_closes_is_an_error() {
 }
 
 #[test]
+fn an_idle_connection_that_the_server_closes_is_an_error() {
+    // The idle ones come first: all of them are greeted before the first visit.
+    let (accepted, closed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let address = server(move |mut stream| {
+        let is_idle = accepted.fetch_add(1, Ordering::SeqCst) < 3;
+        while !is_idle && closed.load(Ordering::SeqCst) < 3 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let _ = stream.write_all(b"*");
+        if is_idle {
+            drop(stream);
+            closed.fetch_add(1, Ordering::SeqCst);
+            return;
+        }
+        let mut buffer = [0; 1024];
+        while let Ok(length @ 1..) = stream.read(&mut buffer) {
+            let _ = stream.write_all(&in_process::right(&mut Session::new(), &buffer[..length]));
+        }
+    });
+    let options = Options { idle: 3, duration: Duration::from_secs(60), ..options(address) };
+    let report = run_visits(&options, 10).unwrap();
+    assert_eq!(report.messages, 10, "{report:?}");
+    let expected = |number| format!("idle connection {number}: the server closed it");
+    assert_eq!(report.errors, [0, 1, 2].map(expected));
+}
+
+#[test]
+fn a_byte_for_an_idle_connection_is_an_error() {
+    let address = server(|mut stream| {
+        let _ = stream.write_all(b"*!");
+        let _ = stream.read(&mut [0; 1024]);
+    });
+    let report = run(&Options { connections: 0, idle: 2, ..options(address) }).unwrap();
+    let expected = |number| format!("idle connection {number}: an answer to no message");
+    assert_eq!(report.errors, [0, 1].map(expected));
+}
+
+#[test]
 fn a_server_that_falls_silent_is_an_error_and_no_hang() {
     let address = answering(|_| Vec::new());
     let report = run(&Options { timeout: Duration::from_millis(300), ..options(address) }).unwrap();
