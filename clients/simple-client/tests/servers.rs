@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use check::in_process;
@@ -46,6 +47,27 @@ fn a_right_server_is_right() {
     assert_eq!(report.failures(), [""; 0]);
     assert!(report.elapsed >= options.ideal().as_secs_f64());
     assert!(report.connections.iter().all(|connection| connection.greeted.is_some()));
+}
+
+#[test]
+fn a_server_of_one_client_at_a_time_is_right_though_pauses_outlast_the_timeout() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            stream.write_all(b"*").unwrap();
+            let (mut session, mut buffer) = (Session::new(), [0; 1024]);
+            while let Ok(length @ 1..) = stream.read(&mut buffer) {
+                let reply = in_process::right(&mut session, &buffer[..length]);
+                stream.write_all(&reply).unwrap();
+            }
+        }
+    });
+    let mut options = Options::new("127.0.0.1", address.port()).unwrap();
+    options.connections = 2;
+    options.delay = 0.6;
+    options.timeout = Duration::from_millis(500);
+    assert_eq!(run(&options, |_, _| {}).failures(), [""; 0]);
 }
 
 #[test]
