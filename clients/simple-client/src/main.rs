@@ -57,6 +57,7 @@ fn main() -> ExitCode {
 
 /// Runs the connections and prints what they took; returns what went wrong with them.
 fn run(arguments: &Arguments) -> io::Result<Vec<String>> {
+    client::raise_descriptor_limit()?;
     let mut options = Options::new(&arguments.host, arguments.port)?;
     options.connections = arguments.connections;
     options.delay = arguments.delay;

@@ -215,6 +215,17 @@ fn json_and_trace_say_when_each_connection_did_what() {
 }
 
 #[test]
+fn a_low_limit_of_open_files_is_raised() {
+    let command = format!(
+        "ulimit -Sn 40; exec '{}' 127.0.0.1 {} -n 60 --delay 0.1 -q",
+        env!("CARGO_BIN_EXE_simple-client"),
+        right().port()
+    );
+    let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
 fn a_failure_is_one_line_and_exit_code_1() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let output = binary(&["127.0.0.1", &address.port().to_string(), "-n", "5"]);
