@@ -65,6 +65,16 @@ impl Connection {
         Ok(self.exchange(exchange, limits)?.is_some())
     }
 
+    /// Nothing has come, as is right while no message is under way.
+    pub(crate) fn silence(&mut self) -> io::Result<()> {
+        match self.stream.read(&mut [0]) {
+            Ok(0) => Err(io::Error::other("the server closed it")),
+            Ok(_) => Err(io::Error::other("an answer to no message")),
+            Err(error) if is_not_yet(&error) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Closes with an RST: a linger time of zero (socket(7)). All that was owed has come, so nothing is lost by it.
     pub(crate) fn reset(self) {
         let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };

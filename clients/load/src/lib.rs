@@ -28,7 +28,7 @@ pub struct Options {
     pub address: SocketAddr,
     /// How many connections send messages.
     pub connections: usize,
-    /// How many more are connected and say nothing.
+    /// How many more are connected and say nothing. One that is not connected any more in the end is an error.
     pub idle: usize,
     /// The payload of a message, in bytes.
     pub size: usize,
@@ -45,7 +45,8 @@ pub struct Options {
 pub struct Report {
     /// Messages that were answered.
     pub messages: u64,
-    /// From the first message to the last answer, in seconds.
+    /// From the first message to the last answer, in seconds; 0 if there was none. With a rate, the whole duration at
+    /// the least, unless messages or connections ran out before.
     pub seconds: f64,
     /// Answered messages per second.
     pub messages_per_second: f64,
@@ -126,21 +127,22 @@ pub fn run_counted(options: &Options, messages: u64) -> io::Result<Report> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(1024);
     let mut connections = connect(options, &mut poll, &mut events)?;
-    let idle = connections.split_off(options.connections);
+    let mut idle = connections.split_off(options.connections);
     let started = Instant::now();
     let mut load = Load {
         exchange: Exchange::new(options.size),
         limits: Limits::new(started, options, messages),
         connections,
-        tally: Tally::new()?,
+        tally: Tally::new(started)?,
         interval: options
             .rate
             .map(|rate| Duration::from_secs_f64(options.connections as f64 / rate)),
     };
     load.run(&mut poll, &mut events, started, options)?;
-    drop(idle);
     let unsent = load.unsent();
-    Ok(load.tally.report(started.elapsed(), options.size, unsent))
+    let elapsed = load.elapsed(started);
+    load.tally.check_idle(&mut idle);
+    Ok(load.tally.report(elapsed, options.size, unsent))
 }
 
 /// Connects, is greeted, has one message answered, closes, and again: as many of these at a time as the options have
@@ -157,7 +159,7 @@ pub fn run_visits(options: &Options, visits: u64) -> io::Result<Report> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(1024);
     let silent = Options { connections: 0, ..options.clone() };
-    let idle = connect(&silent, &mut poll, &mut events)?;
+    let mut idle = connect(&silent, &mut poll, &mut events)?;
     let started = Instant::now();
     let mut visits = Visits {
         exchange: Exchange::new(options.size),
@@ -166,11 +168,12 @@ pub fn run_visits(options: &Options, visits: u64) -> io::Result<Report> {
         address: options.address,
         slots: Vec::new(),
         first_token: idle.len(),
-        tally: Tally::new()?,
+        tally: Tally::new(started)?,
     };
     visits.run(&mut poll, &mut events, options)?;
-    drop(idle);
-    Ok(visits.tally.report(started.elapsed(), options.size, 0))
+    visits.tally.check_idle(&mut idle);
+    let elapsed = visits.tally.last_answer.saturating_duration_since(started);
+    Ok(visits.tally.report(elapsed, options.size, 0))
 }
 
 /// Waits for news. A signal, also one that only stopped and continued us, is none (signal(7) on epoll_wait).
@@ -266,8 +269,12 @@ impl Load {
             return longest;
         }
         let now = Instant::now();
-        let waiting = self.connections.iter().filter(|connection| !connection.is_owed());
-        let next = waiting.map(|connection| connection.due.min(self.limits.end)).min();
+        // Due times of connections that will never send again lie in the past for good: to wait for those is to spin.
+        let waiting = self
+            .connections
+            .iter()
+            .filter(|connection| connection.is_busy(&self.limits) && !connection.is_owed());
+        let next = waiting.map(|connection| connection.due).min();
         next.map_or(longest, |due| due.saturating_duration_since(now).min(longest))
     }
 
@@ -295,6 +302,20 @@ impl Load {
                     return;
                 }
             }
+        }
+    }
+
+    /// The time that the answers took. With a rate it includes what follows the last message until another one would
+    /// have been due: one message per second for three seconds is one per second, though the third comes after two.
+    fn elapsed(&self, started: Instant) -> Duration {
+        let answered = self.tally.last_answer.saturating_duration_since(started);
+        let has_sent_all =
+            |connection: &Connection| !connection.failed && connection.due >= self.limits.end;
+        let is_whole = self.limits.messages > 0 && self.connections.iter().any(has_sent_all);
+        if self.interval.is_some() && is_whole {
+            answered.max(self.limits.end - started)
+        } else {
+            answered
         }
     }
 
@@ -393,25 +414,41 @@ impl Visits {
 struct Tally {
     histogram: Histogram<u64>,
     messages: u64,
+    /// When the last answer came; when the run started if none has. The end of the run will not do: if a connection has
+    /// fallen silent, the whole timeout lies between the two.
+    last_answer: Instant,
     errors: Vec<String>,
 }
 
 impl Tally {
-    fn new() -> io::Result<Self> {
+    fn new(started: Instant) -> io::Result<Self> {
         // Nanoseconds up to twenty minutes, to three digits.
         let histogram = Histogram::new_with_bounds(1, 1_200_000_000_000, 3);
-        Ok(Tally { histogram: histogram.map_err(io::Error::other)?, messages: 0, errors: vec![] })
+        let histogram = histogram.map_err(io::Error::other)?;
+        Ok(Tally { histogram, messages: 0, last_answer: started, errors: vec![] })
     }
 
     fn answered(&mut self, due: Instant) {
         self.messages += 1;
-        let nanoseconds = u64::try_from(due.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.last_answer = Instant::now();
+        let nanoseconds = (self.last_answer - due).as_nanos().try_into().unwrap_or(u64::MAX);
         self.histogram.saturating_record(nanoseconds.max(1));
+    }
+
+    /// Whether the idle ones are still connected. After the run is early enough: an end or a byte that came before waits
+    /// in the socket.
+    fn check_idle(&mut self, idle: &mut [Connection]) {
+        for (number, connection) in idle.iter_mut().enumerate() {
+            if let Err(error) = connection.silence() {
+                self.errors.push(format!("idle connection {number}: {error}"));
+            }
+        }
     }
 
     fn report(self, elapsed: Duration, size: usize, unsent: u64) -> Report {
         let microseconds = |quantile| self.histogram.value_at_quantile(quantile) as f64 / 1e3;
-        let per_second = self.messages as f64 / elapsed.as_secs_f64();
+        // No answer takes no time: 0, not NaN.
+        let per_second = self.messages as f64 / elapsed.as_secs_f64().max(1e-9);
         Report {
             messages: self.messages,
             seconds: elapsed.as_secs_f64(),
@@ -427,5 +464,50 @@ impl Tally {
             unsent,
             errors: self.errors,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn only_who_will_send_again_is_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let seconds = Duration::from_secs;
+        let options = Options {
+            address,
+            connections: 1,
+            idle: 0,
+            size: 64,
+            duration: seconds(100),
+            rate: Some(1.0),
+            timeout: seconds(100),
+        };
+        let started = Instant::now();
+        let mut load = Load {
+            exchange: Exchange::new(options.size),
+            limits: Limits::new(started, &options, 1),
+            connections: vec![Connection::open(address).unwrap()],
+            tally: Tally::new(started).unwrap(),
+            interval: Some(seconds(1)),
+        };
+        let longest = Duration::from_millis(100);
+        load.connections[0].due = started;
+        assert_eq!(load.next_due(), Duration::ZERO, "it is due");
+
+        load.connections[0].failed = true;
+        assert_eq!(load.next_due(), longest, "it has failed");
+
+        load.connections[0].failed = false;
+        load.limits.end = started;
+        assert_eq!(load.next_due(), longest, "it is past the end");
+
+        load.limits.end = started + seconds(100);
+        load.limits.messages = 0;
+        assert_eq!(load.next_due(), longest, "it is out of messages");
     }
 }

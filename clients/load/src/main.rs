@@ -1,6 +1,6 @@
 //! `load HOST PORT`: see the library for what it does.
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ struct Arguments {
     messages: Option<u64>,
 
     /// Messages per second, all connections together, whether or not the server keeps up
-    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     rate: Option<u32>,
 
     /// A new connection for each message: connections per second
@@ -46,7 +46,7 @@ struct Arguments {
     connect: bool,
 
     /// How long the server may be silent when it owes an answer, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
 
     /// Print one JSON object
@@ -57,8 +57,14 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match try_main(&arguments) {
-        Ok(report) => {
-            print(&report, &arguments);
+        Ok(mut report) => {
+            // Whoever reads our output may leave early (`| head`): no failure of ours.
+            if let Err(error) = print(&report, &arguments)
+                && error.kind() != ErrorKind::BrokenPipe
+            {
+                let text = format!("cannot write the report: {}", client::describe(&error));
+                report.errors.insert(0, text);
+            }
             for error in report.errors.iter().take(5) {
                 eprintln!("error: {error}");
             }
@@ -88,27 +94,26 @@ fn try_main(arguments: &Arguments) -> io::Result<Report> {
     if arguments.connect { run_visits(&options, messages) } else { run_counted(&options, messages) }
 }
 
-fn print(report: &Report, arguments: &Arguments) {
+fn print(report: &Report, arguments: &Arguments) -> io::Result<()> {
     let mut stdout = io::stdout();
     if arguments.json {
-        let _ = writeln!(stdout, "{}", json!(report));
-        return;
+        return writeln!(stdout, "{}", json!(report));
     }
     let Report { messages, seconds, messages_per_second, megabytes_per_second, latency, .. } =
         report;
     let what = if arguments.connect { "connections" } else { "messages" };
-    let _ = writeln!(
+    writeln!(
         stdout,
         "{messages} {what} in {seconds:.2} s: {messages_per_second:.0} {what}/s, {megabytes_per_second:.2} MB/s\n\
          latency p50 {:.0} µs, p90 {:.0} µs, p99 {:.0} µs, p99.9 {:.0} µs, max {:.0} µs",
         latency.p50, latency.p90, latency.p99, latency.p99_9, latency.max,
-    );
+    )?;
     if report.unsent > 0 {
-        let _ = writeln!(
+        writeln!(
             stdout,
             "{} more were due and never sent, the server was so far behind: their latency would be worse",
             report.unsent
-        );
+        )?;
     }
-    let _ = writeln!(stdout, "{} errors", report.errors.len());
+    writeln!(stdout, "{} errors", report.errors.len())
 }

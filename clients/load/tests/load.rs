@@ -1,12 +1,13 @@
 //! The load against a right server, and against servers whose faults it must notice.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use check::in_process;
 use load::{Options, run, run_counted, run_visits};
@@ -59,6 +60,20 @@ fn a_rate_is_kept_and_not_exceeded() {
     let report = run(&options).unwrap();
     // As many as are due in that time, however late they may be sent.
     assert!((50..=105).contains(&report.messages), "{} messages", report.messages);
+}
+
+#[test]
+fn the_reported_rate_is_the_one_asked_for() {
+    let duration = Duration::from_secs(1);
+    let options = Options { connections: 1, rate: Some(5.0), duration, ..options(right()) };
+    let report = run(&options).unwrap();
+    // The fifth is sent after 0.8 s.
+    assert!(report.messages == 5 && report.seconds >= 1.0, "{report:?}");
+    assert!(report.messages_per_second <= 5.0, "{report:?}");
+
+    let duration = Duration::from_secs(60);
+    let report = run_counted(&Options { duration, ..options }, 2).unwrap();
+    assert!(report.seconds < 60.0, "messages ran out: {report:?}");
 }
 
 #[test]
@@ -215,10 +230,65 @@ fn a_server_that_closes_is_an_error() {
 }
 
 #[test]
+fn an_idle_connection_that_the_server_closes_is_an_error() {
+    // The idle ones come first: all of them are greeted before the first visit.
+    let (accepted, closed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let address = server(move |mut stream| {
+        let is_idle = accepted.fetch_add(1, Ordering::SeqCst) < 3;
+        while !is_idle && closed.load(Ordering::SeqCst) < 3 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let _ = stream.write_all(b"*");
+        if is_idle {
+            drop(stream);
+            closed.fetch_add(1, Ordering::SeqCst);
+            return;
+        }
+        let mut buffer = [0; 1024];
+        while let Ok(length @ 1..) = stream.read(&mut buffer) {
+            let _ = stream.write_all(&in_process::right(&mut Session::new(), &buffer[..length]));
+        }
+    });
+    let options = Options { idle: 3, duration: Duration::from_secs(60), ..options(address) };
+    let report = run_visits(&options, 10).unwrap();
+    assert_eq!(report.messages, 10, "{report:?}");
+    let expected = |number| format!("idle connection {number}: the server closed it");
+    assert_eq!(report.errors, [0, 1, 2].map(expected));
+}
+
+#[test]
+fn a_byte_for_an_idle_connection_is_an_error() {
+    let address = server(|mut stream| {
+        let _ = stream.write_all(b"*!");
+        let _ = stream.read(&mut [0; 1024]);
+    });
+    let report = run(&Options { connections: 0, idle: 2, ..options(address) }).unwrap();
+    let expected = |number| format!("idle connection {number}: an answer to no message");
+    assert_eq!(report.errors, [0, 1].map(expected));
+}
+
+#[test]
 fn a_server_that_falls_silent_is_an_error_and_no_hang() {
     let address = answering(|_| Vec::new());
     let report = run(&Options { timeout: Duration::from_millis(300), ..options(address) }).unwrap();
     assert_eq!(report.errors, ["no answer for 300ms"]);
+    assert_eq!((report.seconds, report.messages_per_second), (0.0, 0.0));
+}
+
+#[test]
+fn to_wait_in_vain_for_one_connection_takes_nothing_from_the_throughput() {
+    let served = Arc::new(AtomicU64::new(0));
+    let address = answering(move |reply| {
+        let is_first = served.fetch_add(1, Ordering::SeqCst) == 0;
+        if is_first { Vec::new() } else { reply }
+    });
+    let timeout = Duration::from_secs(2);
+    let options = Options { connections: 2, timeout, ..options(address) };
+    let started = Instant::now();
+    let report = run(&options).unwrap();
+    assert_eq!(report.errors, ["no answer for 2s"]);
+    let without_the_wait = (started.elapsed() - timeout).as_secs_f64();
+    assert!(report.seconds > 0.0 && report.seconds < without_the_wait, "{report:?}");
 }
 
 #[test]
@@ -248,6 +318,28 @@ fn the_command_prints_text_or_json() {
 }
 
 #[test]
+fn output_that_cannot_be_written_is_an_error_unless_nobody_reads_it() {
+    let port = right().port().to_string();
+    let run = |stdout: Stdio| {
+        Command::new(env!("CARGO_BIN_EXE_load"))
+            .args(["127.0.0.1", &port, "--json", "--messages", "5"])
+            .stdout(stdout)
+            .output()
+            .unwrap()
+    };
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert!(run(writer.into()).status.success());
+    if cfg!(target_os = "linux") {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let output = run(full.into());
+        assert_eq!(output.status.code(), Some(1));
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.starts_with("error: cannot write the "), "{stderr}");
+    }
+}
+
+#[test]
 fn nobody_there_is_exit_code_1_and_bad_usage_2() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
     let output = binary(&["127.0.0.1", &nobody]);
@@ -257,4 +349,8 @@ fn nobody_there_is_exit_code_1_and_bad_usage_2() {
     assert_eq!(binary(&["127.0.0.1"]).status.code(), Some(2));
     let both = binary(&["127.0.0.1", &nobody, "--connect", "--rate", "5"]);
     assert_eq!(both.status.code(), Some(2));
+    for (option, value) in [("--timeout", "18446744073709551615"), ("--rate", "4294967295")] {
+        let output = binary(&["127.0.0.1", &nobody, option, value]);
+        assert_eq!(output.status.code(), Some(2), "{option} {value}");
+    }
 }

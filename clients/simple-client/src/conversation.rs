@@ -23,7 +23,8 @@ pub(crate) struct Run<'a> {
     started: Instant,
     /// The same moment in microseconds of CLOCK_MONOTONIC, for the trace.
     pub(crate) monotonic: f64,
-    /// When any of the connections last heard something: nanoseconds since `started`.
+    /// When any of the connections last heard something, or will end a pause in which it has nothing to hear:
+    /// nanoseconds since `started`.
     last_heard: AtomicU64,
 }
 
@@ -150,7 +151,7 @@ impl<'a> Conversation<'a> {
                     let (wrong, right) = (Bytes(&greeting), Bytes(&[GREETING]));
                     return Err(format!("the server greeted with {wrong}, expected {right}"));
                 }
-                // Another connection has heard something meanwhile: the server is busy, not dead.
+                // Another connection has heard something meanwhile, or pauses: the server is busy, not dead.
                 Err(error) if is_timeout(&error) && self.run.last_heard() > silent_since => {}
                 Err(error) if is_timeout(&error) => {
                     let seconds = timeout.as_secs_f64();
@@ -162,7 +163,7 @@ impl<'a> Conversation<'a> {
                 }
             }
         }
-        self.heard();
+        self.heard(Instant::now());
         Ok(())
     }
 
@@ -186,6 +187,10 @@ impl<'a> Conversation<'a> {
         loop {
             let patience = self.silent_since + self.run.options.timeout;
             let owed = self.received < self.expected.len();
+            if let Some(end) = pause.filter(|_| !owed) {
+                // The server waits for us, and those who wait for its greeting must not blame it.
+                self.heard(end);
+            }
             let deadline = match pause {
                 Some(end) if owed => end.min(patience),
                 Some(end) => end,
@@ -204,8 +209,8 @@ impl<'a> Conversation<'a> {
     }
 
     fn check(&mut self, bytes: &[u8]) -> Result<(), String> {
-        self.heard();
         self.silent_since = Instant::now();
+        self.heard(self.silent_since);
         self.observe(Event::Received(bytes));
         let due = &self.expected[self.received..];
         let (reply, excess) = bytes.split_at(bytes.len().min(due.len()));
@@ -232,9 +237,10 @@ impl<'a> Conversation<'a> {
         format!("the server has been silent for {seconds} s after {received} of {owed} bytes")
     }
 
-    fn heard(&self) {
-        let now = u64::try_from(self.run.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.run.last_heard.fetch_max(now, Ordering::Relaxed);
+    /// Silence counts from `at` at the earliest.
+    fn heard(&self, at: Instant) {
+        let at = (at - self.run.started).as_nanos().try_into().unwrap_or(u64::MAX);
+        self.run.last_heard.fetch_max(at, Ordering::Relaxed);
     }
 
     fn observe(&self, event: Event<'_>) {

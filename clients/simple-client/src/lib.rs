@@ -50,8 +50,8 @@ pub struct Options {
     /// How long the server may be silent when it owes a reply: 10 s unless changed.
     ///
     /// The greeting is another matter: a server that serves one client after the other greets the last of N only when
-    /// the others have left. So a connection gives up waiting for its greeting only when *no* connection of the run
-    /// has heard anything for this long.
+    /// the others have left. So a connection gives up waiting for its greeting only when for this long *no* connection of
+    /// the run has heard anything, nor paused with nothing owed to it.
     pub timeout: Duration,
     server: String,
     addresses: Vec<SocketAddr>,

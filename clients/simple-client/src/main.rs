@@ -1,7 +1,7 @@
 //! `simple-client HOST PORT [-n N]`: see the library.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -57,6 +57,7 @@ fn main() -> ExitCode {
 
 /// Runs the connections and prints what they took; returns what went wrong with them.
 fn run(arguments: &Arguments) -> io::Result<Vec<String>> {
+    client::raise_descriptor_limit()?;
     let mut options = Options::new(&arguments.host, arguments.port)?;
     options.connections = arguments.connections;
     options.delay = arguments.delay;
@@ -67,13 +68,18 @@ fn run(arguments: &Arguments) -> io::Result<Vec<String>> {
         }
     });
 
-    // Whoever reads our output may leave early (`| head`): no failure of ours.
-    if arguments.json {
-        let _ = writeln!(io::stdout(), "{}", serde_json::json!(report));
-    } else {
-        let _ = writeln!(io::stdout(), "Elapsed: {:?}", report.elapsed);
-    }
     let mut failures = report.failures();
+    let printed = if arguments.json {
+        writeln!(io::stdout(), "{}", serde_json::json!(report))
+    } else {
+        writeln!(io::stdout(), "Elapsed: {:?}", report.elapsed)
+    };
+    // Whoever reads our output may leave early (`| head`): no failure of ours.
+    if let Err(error) = printed
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        failures.push(format!("cannot write the times: {}", client::describe(&error)));
+    }
     if let Some(path) = &arguments.trace
         && let Err(error) = write_trace(&report, path)
     {

@@ -1,8 +1,10 @@
 //! The client against servers that are right, and against servers that are wrong in the ways servers are.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use check::in_process;
@@ -49,6 +51,27 @@ fn a_right_server_is_right() {
 }
 
 #[test]
+fn a_server_of_one_client_at_a_time_is_right_though_pauses_outlast_the_timeout() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            stream.write_all(b"*").unwrap();
+            let (mut session, mut buffer) = (Session::new(), [0; 1024]);
+            while let Ok(length @ 1..) = stream.read(&mut buffer) {
+                let reply = in_process::right(&mut session, &buffer[..length]);
+                stream.write_all(&reply).unwrap();
+            }
+        }
+    });
+    let mut options = Options::new("127.0.0.1", address.port()).unwrap();
+    options.connections = 2;
+    options.delay = 0.6;
+    options.timeout = Duration::from_millis(500);
+    assert_eq!(run(&options, |_, _| {}).failures(), [""; 0]);
+}
+
+#[test]
 fn the_reply_may_come_a_byte_at_a_time() {
     let address = server(|mut stream| {
         stream.write_all(b"*").unwrap();
@@ -79,7 +102,11 @@ fn a_server_that_closes_early() {
         stream.read_exact(&mut buffer).unwrap();
         stream.write_all(b"bcd").unwrap();
     });
-    assert_fails(address, "the server closed the connection after 3 of 7 bytes");
+    let mut options = Options::new("127.0.0.1", address.port()).unwrap();
+    // However late the end comes, it must come in the first pause: then more is owed.
+    options.delay = 20.0;
+    let failures = run(&options, |_, _| {}).failures();
+    assert_eq!(failures, ["conn0: the server closed the connection after 3 of 7 bytes"]);
 }
 
 #[test]
@@ -190,6 +217,39 @@ fn json_and_trace_say_when_each_connection_did_what() {
         pauses += usize::from(event["name"] == "pausing");
     }
     assert_eq!(pauses, 6);
+}
+
+#[test]
+fn a_low_limit_of_open_files_is_raised() {
+    let command = format!(
+        "ulimit -Sn 40; exec '{}' 127.0.0.1 {} -n 60 --delay 0.1 -q",
+        env!("CARGO_BIN_EXE_simple-client"),
+        right().port()
+    );
+    let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error_unless_nobody_reads_it() {
+    let port = right().port().to_string();
+    let run = |stdout: Stdio| {
+        Command::new(env!("CARGO_BIN_EXE_simple-client"))
+            .args(["127.0.0.1", &port, "--json", "--delay", "0", "-q"])
+            .stdout(stdout)
+            .output()
+            .unwrap()
+    };
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert!(run(writer.into()).status.success());
+    if cfg!(target_os = "linux") {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let output = run(full.into());
+        assert_eq!(output.status.code(), Some(1));
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.starts_with("error: cannot write the "), "{stderr}");
+    }
 }
 
 #[test]
