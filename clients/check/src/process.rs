@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,8 @@ pub struct Server {
     pid: Pid,
     address: SocketAddr,
     ended: Option<(ExitStatus, Usage)>,
+    /// The most memory that it was seen to have resident, in bytes.
+    peak: Option<u64>,
     first_line: mpsc::Receiver<String>,
     stdout: mpsc::Receiver<String>,
     stderr: mpsc::Receiver<String>,
@@ -143,7 +145,10 @@ impl Server {
     }
 
     fn spawn(command: Command) -> io::Result<Self> {
+        let mut running = running();
         let (child, stdout, stderr) = piped(command)?;
+        running.push(child.id() as i32);
+        drop(running);
         let (sender, first_line) = mpsc::channel();
         let mut stdout = BufReader::new(stdout);
         let stdout = drain(move || {
@@ -158,7 +163,7 @@ impl Server {
         // wait4 reaps it, not std, which would throw away what it used. Dropping a Child does not touch its process.
         drop::<Child>(child);
         let address = SocketAddr::from(([0, 0, 0, 0], 0));
-        Ok(Server { pid, address, ended: None, first_line, stdout, stderr })
+        Ok(Server { pid, address, ended: None, peak: None, first_line, stdout, stderr })
     }
 
     /// Waits for the line that says where it listens.
@@ -188,7 +193,11 @@ impl Server {
     /// How it ended and what it used, if it has.
     fn reap(&mut self) -> io::Result<Option<(ExitStatus, Usage)>> {
         if self.ended.is_none() {
+            let mut running = running();
             self.ended = wait4(self.pid, libc::WNOHANG)?;
+            if self.ended.is_some() {
+                running.retain(|&process| process != self.pid.as_raw());
+            }
         }
         Ok(self.ended)
     }
@@ -218,7 +227,8 @@ impl Server {
     ///
     /// # Errors
     /// It does not leave; it has been killed then.
-    pub fn stop(self) -> io::Result<Finished> {
+    pub fn stop(mut self) -> io::Result<Finished> {
+        self.look_at_peak();
         self.signal(Signal::SIGTERM)?;
         self.wait(STOP)
     }
@@ -229,11 +239,8 @@ impl Server {
     /// It does not within `limit`; it has been killed then.
     pub fn wait(mut self, limit: Duration) -> io::Result<Finished> {
         let deadline = Instant::now() + limit;
-        let mut peak = None;
         let (status, mut usage) = loop {
-            // A process's ru_maxrss on Linux also covers the image it was exec'ed from, that is, us. The high-water mark
-            // in /proc is its own; it is gone when the process is, so it is read until then.
-            peak = self.status_kibibytes("VmHWM:").or(peak);
+            self.look_at_peak();
             if let Some(ended) = self.reap()? {
                 break ended;
             }
@@ -245,9 +252,15 @@ impl Server {
             }
             thread::sleep(Duration::from_millis(2));
         };
-        usage.peak_memory = peak.unwrap_or(usage.peak_memory);
+        usage.peak_memory = self.peak.unwrap_or(usage.peak_memory);
         let (stdout, stderr) = (text(&self.stdout)?, text(&self.stderr)?);
         Ok(Finished { status, stdout, stderr, usage })
+    }
+
+    /// A process's ru_maxrss on Linux also covers the image it was exec'ed from, that is, us. The high-water mark in /proc
+    /// is its own; it is gone when the process is, so it is read until then.
+    fn look_at_peak(&mut self) {
+        self.peak = self.status_kibibytes("VmHWM:").or(self.peak);
     }
 
     /// How many threads it has now. Linux only, as are those below: elsewhere there is no /proc to ask.
@@ -276,6 +289,16 @@ impl Server {
         Some(Duration::from_millis(ticks * 10)) // proc_pid_stat(5): clock ticks, 100 a second on all of Linux's platforms
     }
 
+    /// How much CPU time its threads have used that have not ended, to the nanosecond. See proc_pid_schedstat(5).
+    pub fn cpu_time_of_threads(&self) -> Option<Duration> {
+        let mut nanoseconds = 0;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.pid)).ok()? {
+            let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+            nanoseconds += text.split_whitespace().next()?.parse::<u64>().ok()?;
+        }
+        Some(Duration::from_nanos(nanoseconds))
+    }
+
     fn status_kibibytes(&self, name: &str) -> Option<u64> {
         self.status_number(name).map(|kibibytes| kibibytes * 1024)
     }
@@ -295,8 +318,10 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if self.ended.is_none() {
+            let mut running = running();
             let _ = signal::kill(self.pid, Signal::SIGKILL);
             let _ = wait4(self.pid, 0);
+            running.retain(|&process| process != self.pid.as_raw());
         }
     }
 }
@@ -424,10 +449,19 @@ fn wait4(pid: Pid, options: libc::c_int) -> io::Result<Option<(ExitStatus, Usage
     Ok(Some((ExitStatus::from_raw(status), usage)))
 }
 
-/// Kills the process with this id: for a program that is itself told to stop, and has no time for [`Server::stop`].
-///
-/// # Errors
-/// What kill(2) reports.
-pub fn kill(process: i32) -> io::Result<()> {
-    Ok(signal::kill(Pid::from_raw(process), Signal::SIGKILL)?)
+/// The servers that have been started and not reaped.
+static RUNNING: Mutex<Vec<i32>> = Mutex::new(Vec::new());
+
+fn running() -> MutexGuard<'static, Vec<i32>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Kills all servers that run, those included that have not said yet where they listen: for a program that is itself told
+/// to stop, and has no time for [`Server::stop`]. It must end at once: from here on no server can be started or reaped.
+pub fn kill_all() {
+    let running = running();
+    for &process in &*running {
+        let _ = signal::kill(Pid::from_raw(process), Signal::SIGKILL);
+    }
+    std::mem::forget(running);
 }

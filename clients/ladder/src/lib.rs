@@ -5,7 +5,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use std::{process, thread};
 
@@ -122,29 +122,9 @@ pub struct Measurement {
     pub timeline: Option<Timeline>,
 }
 
-/// The server that runs now, for [`kill_server`].
-static SERVER: AtomicI32 = AtomicI32::new(0);
-
-/// Kills the server that is being measured, if there is one: for when the ladder itself is told to stop.
-pub fn kill_server() {
-    let process = SERVER.swap(0, Ordering::Relaxed);
-    if process != 0 {
-        let _ = check::process::kill(process);
-    }
-}
-
-/// Starts a server that the ladder will not leave behind.
-pub(crate) fn start(executable: &PathBuf, arguments: &[&str]) -> io::Result<Server> {
-    let server = Server::start(executable, arguments)?;
-    SERVER.store(server.pid().as_raw(), Ordering::Relaxed);
-    Ok(server)
-}
-
 /// Stops it, and returns what it used and its `--stats`.
 pub(crate) fn stop(server: Server, verbose: bool) -> io::Result<(Usage, Value)> {
-    let finished = server.stop();
-    SERVER.store(0, Ordering::Relaxed);
-    let finished = finished?;
+    let finished = server.stop()?;
     if verbose {
         eprint!("{}", finished.stderr);
     }
@@ -175,13 +155,13 @@ pub fn measure(
     if settings.timeline {
         arguments.extend(["--trace", &trace]);
     }
-    let server = start(executable, &arguments)?;
+    let server = Server::start(executable, &arguments)?;
     let address = server.address();
     let mut options = simple_client::Options::new(&address.ip().to_string(), address.port())?;
     options.connections = settings.clients_for(stage);
     options.delay = settings.delay;
 
-    let done = std::sync::atomic::AtomicUsize::new(0);
+    let done = AtomicUsize::new(0);
     let observe = |_: usize, event: Event<'_>| {
         if matches!(event, Event::Disconnecting | Event::Failed(_)) {
             progress(done.fetch_add(1, Ordering::Relaxed) + 1);

@@ -1,8 +1,8 @@
 //! `ladder`: builds and runs every stage under the same clients, and prints what each of them cost.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use serde_json::json;
 
 /// Runs every stage of the course under the same clients and compares what they cost
 #[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -76,10 +77,12 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // A Ctrl-C reaches the server too, a kill does not.
     let handler = ctrlc::set_handler(|| {
-        ladder::kill_server();
+        check::process::kill_all();
         std::process::exit(130);
     });
-    let outcome = handler.map_err(io::Error::other).and_then(|()| match &arguments.command {
+    let prepared =
+        handler.map_err(io::Error::other).and_then(|()| client::raise_descriptor_limit());
+    let outcome = prepared.and_then(|_| match &arguments.command {
         Some(Command::Claims { only }) => check_claims(only, &arguments.profile),
         None => compare(&arguments.compare, &arguments.profile),
     });
@@ -87,7 +90,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {}", client::describe(&error));
             ExitCode::FAILURE
         }
     }
@@ -103,6 +106,13 @@ fn compare(arguments: &Compare, profile: &str) -> io::Result<bool> {
         timeline: arguments.report.is_some(),
     };
     let stages = select(&arguments.only)?;
+    // Before all the measuring: that a page cannot be written is known now.
+    let named =
+        |path: &Path, error| io::Error::other(format!("cannot write {}: {error}", path.display()));
+    let page = match &arguments.report {
+        Some(path) => Some((path, File::create(path).map_err(|error| named(path, error))?)),
+        None => None,
+    };
     let packages: Vec<_> = stages.iter().map(|stage| stage.package).collect();
     let executables = build(&packages, profile)?;
     let mut measurements = Vec::new();
@@ -125,11 +135,6 @@ fn compare(arguments: &Compare, profile: &str) -> io::Result<bool> {
             }
         }
     }
-    if let Some(path) = &arguments.report {
-        let page = report::page(&measurements, &idle_costs(profile)?, &machine());
-        let named = |error| io::Error::other(format!("cannot write {}: {error}", path.display()));
-        fs::write(path, page).map_err(named)?;
-    }
     let mut stdout = io::stdout();
     if arguments.json {
         writeln!(stdout, "{}", json!(measurements))?;
@@ -138,6 +143,13 @@ fn compare(arguments: &Compare, profile: &str) -> io::Result<bool> {
         for note in notes(&measurements) {
             writeln!(stdout, "{note}")?;
         }
+        if page.is_some() {
+            writeln!(stdout, "{}", report::TRACED)?;
+        }
+    }
+    if let Some((path, mut file)) = page {
+        let page = report::page(&measurements, &idle_costs(profile)?, &machine());
+        file.write_all(page.as_bytes()).map_err(|error| named(path, error))?;
     }
     Ok(all_right)
 }
@@ -185,6 +197,11 @@ fn progress_bar(stage: &str, count: usize, what: &str) -> ProgressBar {
 
 /// Whether all of them hold.
 fn check_claims(only: &[String], profile: &str) -> io::Result<bool> {
+    if let Some(nonsense) =
+        only.iter().find(|text| !claims::CLAIMS.iter().any(|claim| claim.text.contains(*text)))
+    {
+        return Err(io::Error::other(format!("no claim contains \"{nonsense}\"")));
+    }
     let mut bench = claims::Bench::new(profile)?;
     let mut all_hold = true;
     let mut stdout = io::stdout();

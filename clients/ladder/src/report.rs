@@ -26,6 +26,10 @@ pub struct IdleCost {
     pub points: Vec<(usize, f64)>,
 }
 
+/// What has to be said of figures that were measured together with a timeline.
+pub const TRACED: &str =
+    "CPU and switches include what it took the servers to write down the timelines.";
+
 /// The page.
 pub fn page(measurements: &[Measurement], idle: &[IdleCost], machine: &str) -> String {
     html! {
@@ -39,7 +43,8 @@ pub fn page(measurements: &[Measurement], idle: &[IdleCost], machine: &str) -> S
             body {
                 h1 { "The ladder: every step under the same clients" }
                 p { (machine) }
-                (figures(measurements))
+                div.wide { (figures(measurements)) }
+                @if measurements.iter().any(|measurement| measurement.timeline.is_some()) { p { (TRACED) } }
                 @for measurement in measurements {
                     h2 { (measurement.stage) }
                     @for note in note(measurement) { p { (note) } }
@@ -75,8 +80,11 @@ fn figures(measurements: &[Measurement]) -> Markup {
 
 /// The server's threads above, the clients below, the time from left to right.
 fn drawing(timeline: &Timeline) -> Markup {
-    let server = shown(&timeline.server);
-    let clients = shown(&timeline.clients);
+    let server: Vec<_> = timeline.server.iter().take(MOST_LANES).collect();
+    // In the order in which they were noticed: of a server that serves one after the other, a staircase.
+    let mut clients: Vec<_> = timeline.clients.iter().collect();
+    clients.sort_by(|a, b| noticed(a).total_cmp(&noticed(b)));
+    clients.truncate(MOST_LANES);
     let rows = server.len() + clients.len() + 2;
     let height = rows as f64 * LANE + 20.0;
     let second = (WIDTH - NAMES) / timeline.seconds.max(1e-9);
@@ -100,8 +108,10 @@ fn drawing(timeline: &Timeline) -> Markup {
     }
 }
 
-fn shown(lanes: &[Lane]) -> Vec<&Lane> {
-    lanes.iter().take(MOST_LANES).collect()
+/// When the server noticed a client, in seconds.
+fn noticed(client: &Lane) -> f64 {
+    let unnoticed = client.spans.iter().find(|span| span.kind == Kind::Unnoticed);
+    unnoticed.map_or(f64::INFINITY, |span| span.to)
 }
 
 fn lanes(heading: &str, lanes: &[&Lane], all: usize, first: usize, second: f64) -> Markup {
@@ -172,7 +182,7 @@ fn plot(lines: &[IdleCost]) -> Markup {
                     }
                 }
                 @if let Some(&(peers, time)) = line.points.last() {
-                    text.name x=(x(peers as f64) + 8.0) y=(y(time) + 4.0 + 14.0 * (number as f64 - 1.0).max(0.0)) { (line.stage) }
+                    text.name x=(x(peers as f64) + 8.0) y=((y(time) + 4.0 + 14.0 * (number as f64 - 1.0).max(0.0)).min(HEIGHT - 50.0 + 14.0 * number as f64)) { (line.stage) }
                 }
             }
         }
