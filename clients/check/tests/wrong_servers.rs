@@ -3,7 +3,9 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use check::in_process::{self, right};
 use check::{Promise, Target, cases};
@@ -72,7 +74,7 @@ fn forgetting_the_state_between_reads_is_caught() {
 
 #[test]
 fn remembering_the_state_of_another_connection_is_caught() {
-    let shared = std::sync::Arc::new(std::sync::Mutex::new(Session::new()));
+    let shared = Arc::new(Mutex::new(Session::new()));
     let address = answering(move |_, input| right(&mut shared.lock().unwrap(), input));
     caught(address, &["open-message", "interleaved"]);
 }
@@ -162,6 +164,48 @@ fn ending_with_one_peers_error_is_caught() {
         }
     });
     caught(address, &["reset-idle"]);
+}
+
+#[test]
+fn ending_everybody_with_one_peers_reset_is_caught() {
+    let everybody = Arc::new(Mutex::new(Vec::new()));
+    let address = server(move |mut stream| {
+        everybody.lock().unwrap().push(stream.try_clone().unwrap());
+        let mut session = Session::new();
+        let mut buffer = [0; 1024];
+        let mut result = stream.write_all(b"*");
+        while result.is_ok() {
+            result = match stream.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(length) => stream.write_all(&right(&mut session, &buffer[..length])),
+                Err(error) => Err(error),
+            };
+        }
+        if result.is_err() {
+            everybody
+                .lock()
+                .unwrap()
+                .drain(..)
+                .for_each(|peer| drop(peer.shutdown(Shutdown::Both)));
+        }
+        // The list still holds a copy, so leaving does not close.
+        let _ = stream.shutdown(Shutdown::Both);
+    });
+    caught(address, &["reset-idle", "reset-unread", "reset-at-once"]);
+}
+
+#[test]
+fn closing_silent_peers_is_caught() {
+    let address = server(|mut stream| {
+        let _ = stream.set_read_timeout(Some(Duration::from_millis(800)));
+        let _ = stream.write_all(b"*");
+        let mut session = Session::new();
+        let mut buffer = [0; 1024];
+        while let Ok(length @ 1..) = stream.read(&mut buffer) {
+            let _ = stream.write_all(&right(&mut session, &buffer[..length]));
+        }
+    });
+    caught(address, &["silent-peer"]);
 }
 
 #[test]
