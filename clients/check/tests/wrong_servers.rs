@@ -1,6 +1,6 @@
 //! The cases against a right server and a family of wrong ones: each fault must be caught by a case that is about it.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -102,6 +102,44 @@ fn closing_on_half_close_with_the_answer_undelivered_is_caught() {
     caught(address, &["half-close", "random"]);
 }
 
+/// Reads while it holds less than `bound` bytes of answers, and sends when it can. At the end of the input it leaves at
+/// once, or, if it is right, when it has sent what it holds.
+fn holding_answers(mut stream: TcpStream, bound: usize, right_at_the_end: bool) {
+    let _ = stream.set_nonblocking(true);
+    let (mut session, mut outbox, mut ended) = (Session::new(), b"*".to_vec(), false);
+    let mut buffer = vec![0; 16 * 1024];
+    while !(ended && outbox.is_empty()) {
+        if !ended && outbox.len() < bound {
+            match stream.read(&mut buffer) {
+                Ok(0) if right_at_the_end => ended = true,
+                Ok(0) => return,
+                Ok(length) => session.receive(&buffer[..length], &mut outbox),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+        if !outbox.is_empty() {
+            match stream.write(&outbox) {
+                Ok(length) => drop(outbox.drain(..length)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn throwing_held_answers_away_at_the_end_of_the_input_is_caught() {
+    for bound in [64 * 1024, usize::MAX] {
+        let address = server(move |stream| holding_answers(stream, bound, true));
+        let case = cases().iter().find(|case| case.name == "half-close").unwrap();
+        case.run(&Target::Running(address)).unwrap();
+        let address = server(move |stream| holding_answers(stream, bound, false));
+        caught(address, &["half-close"]);
+    }
+}
+
 #[test]
 fn losing_what_a_short_write_did_not_take_is_caught() {
     let address = server(|mut stream| {
@@ -114,7 +152,7 @@ fn losing_what_a_short_write_did_not_take_is_caught() {
                 Ok(0) => return,
                 // One write, and whatever it did.
                 Ok(length) => drop(stream.write(&right(&mut session, &buffer[..length]))),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => thread::yield_now(),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => thread::yield_now(),
                 Err(_) => return,
             }
         }
