@@ -1,7 +1,8 @@
 //! `check HOST PORT` or `check --cmd 'STAGE {port}'`: runs the cases and says which hold.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::fmt;
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -64,11 +65,10 @@ fn try_main(arguments: &Arguments) -> io::Result<bool> {
     if selected.is_empty() {
         return Err(io::Error::other("no case has such a name; --list shows them"));
     }
-    let mut stdout = io::stdout();
     if arguments.list {
         for case in selected {
             let promise = format!("{:?}", case.promise);
-            writeln!(stdout, "{promise:12} {:26} {}", case.name, case.about)?;
+            print(format_args!("{promise:12} {:26} {}", case.name, case.about))?;
         }
         return Ok(true);
     }
@@ -90,21 +90,31 @@ fn try_main(arguments: &Arguments) -> io::Result<bool> {
             let seconds = started.elapsed().as_secs_f64();
             let line = json!({"case": case.name, "promise": format!("{:?}", case.promise), "outcome": word,
                               "failure": failure, "seconds": seconds});
-            writeln!(stdout, "{line}")?;
+            print(format_args!("{line}"))?;
         } else {
-            writeln!(stdout, "{word:7} {:26} {}", case.name, case.about)?;
+            print(format_args!("{word:7} {:26} {}", case.name, case.about))?;
             if let Some(failure) = failure {
-                writeln!(stdout, "        {failure}")?;
+                print(format_args!("        {failure}"))?;
             }
         }
     }
     if !arguments.json {
-        writeln!(stdout, "{passed} passed, {failed} failed, {skipped} skipped")?;
+        print(format_args!("{passed} passed, {failed} failed, {skipped} skipped"))?;
         if skipped > 0 {
-            writeln!(stdout, "(skipped: these start and stop the server themselves, see --cmd)")?;
+            print(format_args!(
+                "(skipped: these start and stop the server themselves, see --cmd)"
+            ))?;
         }
     }
     Ok(failed == 0)
+}
+
+/// Prints a line. That nobody reads it (`check ... | head -1`) is no failure, and the exit code still tells what holds.
+fn print(line: fmt::Arguments<'_>) -> io::Result<()> {
+    match writeln!(io::stdout(), "{line}") {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
 }
 
 fn target(arguments: &Arguments) -> io::Result<Target> {
