@@ -1,5 +1,6 @@
 //! `check HOST PORT` or `check --cmd 'STAGE {port}'`: runs the cases and says which hold.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
@@ -75,14 +76,15 @@ fn try_main(arguments: &Arguments) -> io::Result<bool> {
     check::set_patience(Duration::from_secs(arguments.timeout));
     let target = target(arguments)?;
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    let mut obstacles = BTreeSet::new();
     for case in selected {
         let started = Instant::now();
-        let needless = case.needs_process && matches!(target, Target::Running(_));
-        let outcome = if needless { Ok(()) } else { case.run(&target) };
-        let (word, count) = match (&outcome, needless) {
-            (_, true) => ("skipped", &mut skipped),
-            (Ok(()), _) => ("ok", &mut passed),
-            (Err(_), _) => ("FAILED", &mut failed),
+        let obstacle = case.obstacle(&target);
+        let outcome = if obstacle.is_some() { Ok(()) } else { case.run(&target) };
+        let (word, count) = match (&outcome, obstacle) {
+            (_, Some(_)) => ("skipped", &mut skipped),
+            (Ok(()), None) => ("ok", &mut passed),
+            (Err(_), None) => ("FAILED", &mut failed),
         };
         *count += 1;
         let failure = outcome.err().map(|failure| failure.to_string());
@@ -93,6 +95,9 @@ fn try_main(arguments: &Arguments) -> io::Result<bool> {
             print(format_args!("{line}"))?;
         } else {
             print(format_args!("{word:7} {:26} {}", case.name, case.about))?;
+            if let Some(obstacle) = obstacle {
+                obstacles.insert(obstacle);
+            }
             if let Some(failure) = failure {
                 print(format_args!("        {failure}"))?;
             }
@@ -100,10 +105,8 @@ fn try_main(arguments: &Arguments) -> io::Result<bool> {
     }
     if !arguments.json {
         print(format_args!("{passed} passed, {failed} failed, {skipped} skipped"))?;
-        if skipped > 0 {
-            print(format_args!(
-                "(skipped: these start and stop the server themselves, see --cmd)"
-            ))?;
+        for obstacle in obstacles {
+            print(format_args!("(skipped: {obstacle})"))?;
         }
     }
     Ok(failed == 0)

@@ -10,6 +10,7 @@ pub(super) const CASES: &[Case] = &[Case {
     promise: Promise::Backpressure,
     about: "a peer sends 64 MiB and fetches no answer: the server stops reading, and stays small",
     needs_process: false,
+    obstacle: || None,
     run: bounded_output,
 }];
 

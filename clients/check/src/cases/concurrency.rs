@@ -27,7 +27,14 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 const fn case(name: &'static str, about: &'static str, run: fn(&Target) -> Outcome) -> Case {
-    Case { name, promise: Promise::Concurrency, about, needs_process: false, run }
+    Case {
+        name,
+        promise: Promise::Concurrency,
+        about,
+        needs_process: false,
+        obstacle: || None,
+        run,
+    }
 }
 
 fn silent_peer(target: &Target) -> Outcome {

@@ -19,7 +19,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 const fn case(name: &'static str, about: &'static str, run: fn(&Target) -> Outcome) -> Case {
-    Case { name, promise: Promise::Isolation, about, needs_process: false, run }
+    Case { name, promise: Promise::Isolation, about, needs_process: false, obstacle: || None, run }
 }
 
 fn reset_idle(target: &Target) -> Outcome {

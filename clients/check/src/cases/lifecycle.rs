@@ -27,7 +27,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 const fn case(name: &'static str, about: &'static str, run: fn(&Target) -> Outcome) -> Case {
-    Case { name, promise: Promise::Lifecycle, about, needs_process: true, run }
+    Case { name, promise: Promise::Lifecycle, about, needs_process: true, obstacle: || None, run }
 }
 
 fn port_taken(target: &Target) -> Outcome {

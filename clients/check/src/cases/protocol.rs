@@ -29,7 +29,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 const fn case(name: &'static str, about: &'static str, run: fn(&Target) -> Outcome) -> Case {
-    Case { name, promise: Promise::Protocol, about, needs_process: false, run }
+    Case { name, promise: Promise::Protocol, about, needs_process: false, obstacle: || None, run }
 }
 
 fn greeting(target: &Target) -> Outcome {
