@@ -4,9 +4,13 @@
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+#[cfg(target_os = "linux")]
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage};
 use nix::sys::socket::{setsockopt, sockopt};
 use protocol::reference::reply_to;
 
@@ -92,6 +96,39 @@ impl Client {
     pub fn connect(address: SocketAddr) -> Result<Self, Failure> {
         let stream = TcpStream::connect_timeout(&address, patience())
             .map_err(|error| Failure(format!("cannot connect to {address}: {error}")))?;
+        Self::of(stream)
+    }
+
+    /// Connects, and lets the kernel keep as little of the server's answers as it can, so that the server is soon left
+    /// with them: the receive buffer is small, and so are the segments, which Linux goes by when it sizes the server's send buffer.
+    ///
+    /// # Errors
+    /// Nobody accepts.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn connect_with_small_buffers(address: SocketAddr) -> Result<Self, Failure> {
+        let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let socket = socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+        // The server hears of both while we connect, so they must be set before.
+        setsockopt(&socket, sockopt::RcvBuf, &4096)?;
+        setsockopt(&socket, sockopt::TcpMaxSeg, &536)?;
+        let client = Self::of(socket.into())?;
+        socket::connect(client.stream.as_raw_fd(), &SockaddrStorage::from(address))
+            .map_err(|error| Failure(format!("cannot connect to {address}: {}", error.desc())))?;
+        Ok(client)
+    }
+
+    /// Connects, with a small receive buffer.
+    ///
+    /// # Errors
+    /// Nobody accepts.
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn connect_with_small_buffers(address: SocketAddr) -> Result<Self, Failure> {
+        let client = Self::connect(address)?;
+        setsockopt(&client.stream, sockopt::RcvBuf, &4096)?;
+        Ok(client)
+    }
+
+    fn of(stream: TcpStream) -> Result<Self, Failure> {
         stream.set_read_timeout(Some(patience()))?;
         stream.set_write_timeout(Some(patience()))?;
         stream.set_nodelay(true)?;

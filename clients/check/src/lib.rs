@@ -79,10 +79,19 @@ pub struct Case {
     pub about: &'static str,
     /// Whether it must start and stop the server itself, and so cannot test one that is there already.
     pub needs_process: bool,
+    obstacle: fn() -> Option<&'static str>,
     run: fn(&Target) -> Result<(), Failure>,
 }
 
 impl Case {
+    /// Why it cannot be tested against this target or on this machine, if so.
+    pub fn obstacle(&self, target: &Target) -> Option<&'static str> {
+        if self.needs_process && matches!(target, Target::Running(_)) {
+            return Some("it starts and stops the server itself, see --cmd");
+        }
+        (self.obstacle)()
+    }
+
     /// Tests it.
     ///
     /// # Errors
@@ -229,7 +238,9 @@ pub fn harness(
         for case in cases().iter().filter(|case| promises.contains(&case.promise)) {
             let target = target.clone();
             let name = [&[case.name], *arguments].concat().join(" ");
-            trials.push(Trial::test(name, move || Ok(case.run(&target)?)));
+            let obstructed = case.obstacle(&target).is_some();
+            let trial = Trial::test(name, move || Ok(case.run(&target)?));
+            trials.push(trial.with_ignored_flag(obstructed));
         }
     }
     for &(name, run) in own {

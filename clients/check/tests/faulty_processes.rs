@@ -259,7 +259,7 @@ mod server {
             session.receive(&buffer[..length], &mut reply);
             if fault == "grows" && length > 64 {
                 // It stops reading, as it should, and has taken memory all the same.
-                ballast.resize(16 << 20, 1_u8);
+                ballast.resize(48 << 20, 1_u8);
             }
             if fault == "piles-up" && reply.len() > 64 {
                 hoard.append(&mut reply);

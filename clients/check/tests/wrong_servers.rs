@@ -1,9 +1,11 @@
 //! The cases against a right server and a family of wrong ones: each fault must be caught by a case that is about it.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use check::in_process::{self, right};
 use check::{Promise, Target, cases};
@@ -72,7 +74,7 @@ fn forgetting_the_state_between_reads_is_caught() {
 
 #[test]
 fn remembering_the_state_of_another_connection_is_caught() {
-    let shared = std::sync::Arc::new(std::sync::Mutex::new(Session::new()));
+    let shared = Arc::new(Mutex::new(Session::new()));
     let address = answering(move |_, input| right(&mut shared.lock().unwrap(), input));
     caught(address, &["open-message", "interleaved"]);
 }
@@ -100,6 +102,44 @@ fn closing_on_half_close_with_the_answer_undelivered_is_caught() {
     caught(address, &["half-close", "random"]);
 }
 
+/// Reads while it holds less than `bound` bytes of answers, and sends when it can. At the end of the input it leaves at
+/// once, or, if it is right, when it has sent what it holds.
+fn holding_answers(mut stream: TcpStream, bound: usize, right_at_the_end: bool) {
+    let _ = stream.set_nonblocking(true);
+    let (mut session, mut outbox, mut ended) = (Session::new(), b"*".to_vec(), false);
+    let mut buffer = vec![0; 16 * 1024];
+    while !(ended && outbox.is_empty()) {
+        if !ended && outbox.len() < bound {
+            match stream.read(&mut buffer) {
+                Ok(0) if right_at_the_end => ended = true,
+                Ok(0) => return,
+                Ok(length) => session.receive(&buffer[..length], &mut outbox),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+        if !outbox.is_empty() {
+            match stream.write(&outbox) {
+                Ok(length) => drop(outbox.drain(..length)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn throwing_held_answers_away_at_the_end_of_the_input_is_caught() {
+    for bound in [64 * 1024, usize::MAX] {
+        let address = server(move |stream| holding_answers(stream, bound, true));
+        let case = cases().iter().find(|case| case.name == "half-close").unwrap();
+        case.run(&Target::Running(address)).unwrap();
+        let address = server(move |stream| holding_answers(stream, bound, false));
+        caught(address, &["half-close"]);
+    }
+}
+
 #[test]
 fn losing_what_a_short_write_did_not_take_is_caught() {
     let address = server(|mut stream| {
@@ -112,7 +152,7 @@ fn losing_what_a_short_write_did_not_take_is_caught() {
                 Ok(0) => return,
                 // One write, and whatever it did.
                 Ok(length) => drop(stream.write(&right(&mut session, &buffer[..length]))),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => thread::yield_now(),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => thread::yield_now(),
                 Err(_) => return,
             }
         }
@@ -165,6 +205,48 @@ fn ending_with_one_peers_error_is_caught() {
 }
 
 #[test]
+fn ending_everybody_with_one_peers_reset_is_caught() {
+    let everybody = Arc::new(Mutex::new(Vec::new()));
+    let address = server(move |mut stream| {
+        everybody.lock().unwrap().push(stream.try_clone().unwrap());
+        let mut session = Session::new();
+        let mut buffer = [0; 1024];
+        let mut result = stream.write_all(b"*");
+        while result.is_ok() {
+            result = match stream.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(length) => stream.write_all(&right(&mut session, &buffer[..length])),
+                Err(error) => Err(error),
+            };
+        }
+        if result.is_err() {
+            everybody
+                .lock()
+                .unwrap()
+                .drain(..)
+                .for_each(|peer| drop(peer.shutdown(Shutdown::Both)));
+        }
+        // The list still holds a copy, so leaving does not close.
+        let _ = stream.shutdown(Shutdown::Both);
+    });
+    caught(address, &["reset-idle", "reset-unread", "reset-at-once"]);
+}
+
+#[test]
+fn closing_silent_peers_is_caught() {
+    let address = server(|mut stream| {
+        let _ = stream.set_read_timeout(Some(Duration::from_millis(800)));
+        let _ = stream.write_all(b"*");
+        let mut session = Session::new();
+        let mut buffer = [0; 1024];
+        while let Ok(length @ 1..) = stream.read(&mut buffer) {
+            let _ = stream.write_all(&right(&mut session, &buffer[..length]));
+        }
+    });
+    caught(address, &["silent-peer"]);
+}
+
+#[test]
 fn the_command_says_which_case_failed_and_exits_with_1() {
     let address =
         answering(|session, input| right(session, input).iter().map(|byte| byte ^ 1).collect());
@@ -203,4 +285,19 @@ fn bad_usage_is_exit_code_2_and_nobody_there_exit_code_1() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     assert_eq!(check(&["127.0.0.1", &nobody.port().to_string()]), Some(1));
     assert_eq!(check(&["--list", "--only", "no such case"]), Some(1));
+}
+
+#[test]
+fn that_nobody_reads_the_output_is_no_failure() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = Command::new(env!("CARGO_BIN_EXE_check"))
+        .arg("--list")
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+        .wait_with_output()
+        .unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }

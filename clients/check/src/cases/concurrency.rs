@@ -1,8 +1,11 @@
 //! Nobody waits for anybody else.
 
+use std::thread;
+use std::time::Duration;
+
 use protocol::reference::reply_to;
 
-use crate::client::{Client, Outcome};
+use crate::client::{Client, Failure, Outcome};
 use crate::{Case, Promise, Target};
 
 use super::isolation::send_without_reading;
@@ -24,14 +27,28 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 const fn case(name: &'static str, about: &'static str, run: fn(&Target) -> Outcome) -> Case {
-    Case { name, promise: Promise::Concurrency, about, needs_process: false, run }
+    Case {
+        name,
+        promise: Promise::Concurrency,
+        about,
+        needs_process: false,
+        obstacle: || None,
+        run,
+    }
 }
 
 fn silent_peer(target: &Target) -> Outcome {
     let server = target.server()?;
-    let _silent = Client::greeted(server.address)?;
-    let _not_even_greeted = Client::connect(server.address)?;
-    Client::greeted(server.address)?.echo(b"^hello$")
+    let mut silent = Client::greeted(server.address)?;
+    let mut unheard = Client::connect(server.address)?;
+    Client::greeted(server.address)?.echo(b"^hello$")?;
+    // Nor is it the worse for its silence, however long.
+    thread::sleep(Duration::from_millis(1500));
+    unheard
+        .expect_greeting()
+        .and_then(|()| unheard.echo(b"^at last$"))
+        .and_then(|()| silent.echo(b"^at last$"))
+        .map_err(|Failure(text)| Failure(format!("after 1.5 s of silence: {text}")))
 }
 
 fn open_message_peer(target: &Target) -> Outcome {

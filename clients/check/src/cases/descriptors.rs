@@ -13,6 +13,7 @@ pub(super) const CASES: &[Case] = &[Case {
     about: "with 40 descriptors and 60 peers: some are served, none waits for ever, it says so once, does not spin, and \
             serves again when there is room",
     needs_process: true,
+    obstacle: || None,
     run: out_of_descriptors,
 }];
 

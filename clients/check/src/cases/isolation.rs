@@ -1,6 +1,10 @@
 //! What one peer does ends that peer at most.
 
-use crate::client::{Client, Outcome, ensure, wait_until};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::client::{Client, Failure, Outcome, ensure, is_timeout, patience, wait_until};
 use crate::{Case, Promise, Target};
 
 pub(super) const CASES: &[Case] = &[
@@ -15,36 +19,50 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 const fn case(name: &'static str, about: &'static str, run: fn(&Target) -> Outcome) -> Case {
-    Case { name, promise: Promise::Isolation, about, needs_process: false, run }
+    Case { name, promise: Promise::Isolation, about, needs_process: false, obstacle: || None, run }
 }
 
 fn reset_idle(target: &Target) -> Outcome {
-    let server = target.server()?;
-    for _ in 0..5 {
-        let mut client = Client::greeted(server.address)?;
-        client.echo(b"^half a mess")?;
-        client.reset()?;
-    }
-    Client::greeted(server.address)?.echo(b"^still here$")
+    reset_next_to_a_bystander(target, |peer| peer.echo(b"^half a mess"))
 }
 
 fn reset_unread(target: &Target) -> Outcome {
+    reset_next_to_a_bystander(target, |peer| {
+        send_without_reading(peer, 4 * 1024 * 1024).map(|_sent| ())
+    })
+}
+
+/// Five times a peer does `before` and resets, while another is connected, who must not notice, and is the next to reset.
+fn reset_next_to_a_bystander(target: &Target, before: impl Fn(&mut Client) -> Outcome) -> Outcome {
     let server = target.server()?;
+    let mut peer = Client::greeted(server.address)?;
     for _ in 0..5 {
-        let mut client = Client::greeted(server.address)?;
-        send_without_reading(&mut client, 4 * 1024 * 1024)?;
-        client.reset()?;
+        before(&mut peer)?;
+        let mut bystander = newcomer(server.address)?;
+        peer.reset()?;
+        bystander.expect_greeting().and_then(|()| bystander.echo(b"^hello$")).map_err(unharmed)?;
+        peer = bystander;
     }
+    drop(peer);
     Client::greeted(server.address)?.echo(b"^still here$")
 }
 
+/// Connects, and gives the server a moment to greet. A sequential one does not while it serves somebody else, so the
+/// greeting is neither demanded nor taken.
+fn newcomer(address: SocketAddr) -> Result<Client, Failure> {
+    let client = Client::connect(address)?;
+    client.stream.set_read_timeout(Some(Duration::from_millis(100)))?;
+    let _ = client.stream.peek(&mut [0]);
+    client.stream.set_read_timeout(Some(patience()))?;
+    Ok(client)
+}
+
+fn unharmed(Failure(text): Failure) -> Failure {
+    Failure(format!("a bystander of the reset: {text}"))
+}
+
 /// Sends an open message, and reads nothing, until the server takes no more or `limit` bytes are sent; how many were.
-pub(super) fn send_without_reading(
-    client: &mut Client,
-    limit: usize,
-) -> Result<usize, crate::Failure> {
-    use std::io::Write;
-    use std::time::Duration;
+pub(super) fn send_without_reading(client: &mut Client, limit: usize) -> Result<usize, Failure> {
     client.echo(b"^")?;
     client.stream.set_write_timeout(Some(Duration::from_millis(300)))?;
     let block = [b'a'; 64 * 1024];
@@ -52,7 +70,7 @@ pub(super) fn send_without_reading(
     while sent < limit {
         match client.stream.write(&block) {
             Ok(taken) => sent += taken,
-            Err(error) if crate::client::is_timeout(&error) => break,
+            Err(error) if is_timeout(&error) => break,
             Err(error) => return Err(error.into()),
         }
     }
@@ -64,7 +82,17 @@ fn reset_before_greeting(target: &Target) -> Outcome {
     for _ in 0..50 {
         Client::connect(server.address)?.reset()?;
     }
-    Client::greeted(server.address)?.echo(b"^still here$")
+    let mut bystander = Client::greeted(server.address)?;
+    for _ in 0..5 {
+        Client::connect(server.address)?.reset()?;
+        // Greeted after the other has been accepted, unless the server is sequential.
+        let mut next = newcomer(server.address)?;
+        bystander.echo(b"^hello$").map_err(unharmed)?;
+        drop(bystander);
+        next.expect_greeting()?;
+        bystander = next;
+    }
+    bystander.echo(b"^still here$")
 }
 
 fn no_leak(target: &Target) -> Outcome {

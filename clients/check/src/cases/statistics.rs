@@ -19,7 +19,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 const fn case(name: &'static str, about: &'static str, run: fn(&Target) -> Outcome) -> Case {
-    Case { name, promise: Promise::Statistics, about, needs_process: true, run }
+    Case { name, promise: Promise::Statistics, about, needs_process: true, obstacle: || None, run }
 }
 
 /// Three clients, two messages each.
