@@ -47,11 +47,16 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match try_main(&arguments) {
+    // A Ctrl-C reaches the server that is being checked too, a kill does not.
+    let handler = ctrlc::set_handler(|| {
+        check::process::kill_all();
+        std::process::exit(130);
+    });
+    match handler.map_err(io::Error::other).and_then(|()| try_main(&arguments)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {}", client::describe(&error));
             ExitCode::FAILURE
         }
     }
