@@ -110,8 +110,8 @@ fn drawing(timeline: &Timeline) -> Markup {
 
 /// When the server noticed a client, in seconds.
 fn noticed(client: &Lane) -> f64 {
-    let unnoticed = client.spans.iter().find(|span| span.kind == Kind::Unnoticed);
-    unnoticed.map_or(f64::INFINITY, |span| span.to)
+    let unnoticed = client.spans.iter().filter(|span| span.kind == Kind::Unnoticed);
+    unnoticed.map(|span| span.to).fold(0.0, f64::max)
 }
 
 fn lanes(heading: &str, lanes: &[&Lane], all: usize, first: usize, second: f64) -> Markup {
@@ -201,6 +201,17 @@ mod tests {
         for most in [0.05, 0.3, 7.0, 900.0, 4000.0] {
             assert!((2..=11).contains(&ticks(most).len()), "{most}: {:?}", ticks(most));
         }
+    }
+
+    #[test]
+    fn clients_stand_in_the_order_in_which_they_were_noticed() {
+        let lane = |name: &str, noticed| {
+            let span = |from, to| Span { name: String::new(), kind: Kind::Unnoticed, from, to };
+            Lane { name: name.to_owned(), spans: vec![span(0.0, 0.1), span(0.1, noticed)] }
+        };
+        let clients = vec![lane("late", 2.0), lane("early", 1.0)];
+        let page = drawing(&Timeline { seconds: 2.0, server: Vec::new(), clients }).into_string();
+        assert!(page.find("early") < page.find("late"), "{page}");
     }
 
     #[test]
