@@ -1,6 +1,10 @@
 //! The ladder as its user runs it, on stages built with the tests' own profile.
 
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -101,4 +105,59 @@ fn bad_arguments_are_a_usage_error() {
     for arguments in [["-n", "0"], ["--delay", "-1"], ["--no-such", "option"]] {
         assert_eq!(ladder(&arguments).status.code(), Some(2), "{arguments:?}");
     }
+}
+
+/// A cargo whose only stage never says where it listens. It writes to `alive`, once, and holds it open while it lives.
+const SILENT_STAGE: &str = r#"
+mkfifo "$0/alive"
+cat >"$0/cargo" <<END
+#!/bin/sh
+case \$1 in
+metadata) echo '{"packages": [{"name": "step1-sequential"}]}' ;;
+build) echo '{"executable": "$0/server", "target": {"name": "step1-sequential"}}' ;;
+esac
+END
+cat >"$0/server" <<END
+#!/bin/sh
+exec 3>"$0/alive"
+for trace; do :; done
+echo begun >"\$trace"
+echo "\$trace" >&3
+exec sleep 60
+END
+chmod +x "$0/cargo" "$0/server"
+"#;
+
+#[test]
+fn a_ladder_that_is_stopped_leaves_nothing_behind_even_if_a_server_is_only_starting() {
+    let folder = std::env::temp_dir().join(format!("ladder-stopped-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    // A shell writes the scripts: no other thread's child can have them open when they are run.
+    assert!(Command::new("sh").args(["-c", SILENT_STAGE]).arg(&folder).status().unwrap().success());
+    let mut stopped = Command::new(env!("CARGO_BIN_EXE_ladder"))
+        .args(["--only", "1", "--report"])
+        .arg(folder.join("page.html"))
+        .env("CARGO", folder.join("cargo"))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let (sender, lines) = mpsc::channel();
+    let alive = folder.join("alive");
+    std::thread::spawn(move || {
+        let mut alive = BufReader::new(std::fs::File::open(alive).unwrap());
+        let mut trace = String::new();
+        alive.read_line(&mut trace).unwrap();
+        sender.send(trace).unwrap();
+        // Ends when nobody is left who could write.
+        alive.read_to_string(&mut String::new()).unwrap();
+        sender.send(String::new()).unwrap();
+    });
+    let trace = lines.recv_timeout(Duration::from_secs(30)).expect("the server was not started");
+    let pid = stopped.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert_eq!(stopped.wait().unwrap().code(), Some(130));
+    lines.recv_timeout(Duration::from_secs(10)).expect("the server was left behind");
+    assert!(trace.trim_end().ends_with(".trace"), "{trace}");
+    assert!(!Path::new(trace.trim_end()).exists(), "{trace} was left behind");
+    std::fs::remove_dir_all(&folder).unwrap();
 }
