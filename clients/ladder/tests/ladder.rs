@@ -16,6 +16,14 @@ fn ladder(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
+fn claims(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ladder"))
+        .args(["claims", "--profile", "dev"])
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -79,6 +87,9 @@ fn the_report_is_one_page_with_a_timeline_for_each_stage() {
     let page = std::fs::read_to_string(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
     assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>"));
+    for said in [&page, &text(&output.stdout)] {
+        assert!(said.contains(ladder::report::TRACED), "that the figures include the tracing");
+    }
     // Two timelines and the plot, with what only these two stages do.
     assert_eq!(page.matches("<svg").count(), 3);
     for what in
@@ -101,10 +112,47 @@ fn a_stage_that_does_not_exist_is_one_line_and_exit_code_1() {
 }
 
 #[test]
+fn a_claim_that_does_not_exist_is_one_line_and_exit_code_1() {
+    let output = claims(&["--only", "step", "--only", "nonsense"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stderr), "error: no claim contains \"nonsense\"\n");
+    assert_eq!(text(&output.stdout), "");
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_said_before_anything_is_measured() {
+    let output = ladder(&["--only", "6", "--report", "/no-such-folder/page.html"]);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = text(&output.stderr);
+    assert!(stderr.starts_with("error: cannot write /no-such-folder/page.html: "), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert_eq!(text(&output.stdout), "");
+}
+
+#[test]
+fn the_ladder_allows_itself_the_descriptors_that_its_clients_need() {
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -Sn 64 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_ladder")])
+        .args(["--profile", "dev", "--only", "6", "-n", "100", "--delay", "0", "--json"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let measurements: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(measurements[0]["clients"], 100);
+}
+
+#[test]
 fn bad_arguments_are_a_usage_error() {
     for arguments in [["-n", "0"], ["--delay", "-1"], ["--no-such", "option"]] {
         assert_eq!(ladder(&arguments).status.code(), Some(2), "{arguments:?}");
     }
+    assert_eq!(claims(&["-n", "3"]).status.code(), Some(2));
+    let both = Command::new(env!("CARGO_BIN_EXE_ladder"))
+        .args(["--only", "5", "--json", "claims", "--only", "x"])
+        .output()
+        .unwrap();
+    assert_eq!(both.status.code(), Some(2));
+    assert!(text(&both.stderr).contains("cannot be used with"), "{}", text(&both.stderr));
 }
 
 /// A cargo whose only stage never says where it listens. It writes to `alive`, once, and holds it open while it lives.
