@@ -289,14 +289,16 @@ impl Server {
         Some(Duration::from_millis(ticks * 10)) // proc_pid_stat(5): clock ticks, 100 a second on all of Linux's platforms
     }
 
-    /// How much CPU time its threads have used that have not ended, to the nanosecond. See proc_pid_schedstat(5).
+    /// How much CPU time its threads have used that have not ended, to the nanosecond: the first field of their
+    /// `schedstat` (the kernel's Documentation/scheduler/sched-stats.rst).
     pub fn cpu_time_of_threads(&self) -> Option<Duration> {
         let mut nanoseconds = 0;
         for thread in std::fs::read_dir(format!("/proc/{}/task", self.pid)).ok()? {
             let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
             nanoseconds += text.split_whitespace().next()?.parse::<u64>().ok()?;
         }
-        Some(Duration::from_nanos(nanoseconds))
+        // A kernel that keeps no such statistics may have the file all the same, with zeros.
+        (nanoseconds > 0).then(|| Duration::from_nanos(nanoseconds))
     }
 
     fn status_kibibytes(&self, name: &str) -> Option<u64> {
@@ -464,4 +466,43 @@ pub fn kill_all() {
         let _ = signal::kill(Pid::from_raw(process), Signal::SIGKILL);
     }
     std::mem::forget(running);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process that says it listens, and then does this.
+    fn server(then: &str) -> Server {
+        Server::start("sh", ["-c", &format!("echo Listening on 127.0.0.1:1; {then}")]).unwrap()
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_peak_of_a_server_that_leaves_at_once_is_its_own() {
+        const OURS: usize = 64 << 20;
+        let ours = std::hint::black_box(vec![1_u8; OURS]);
+        let finished = server("exec sleep 60").stop().unwrap();
+        drop(ours);
+        let peak = finished.usage.peak_memory;
+        assert!((1..OURS as u64).contains(&peak), "{peak} bytes");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn cpu_time_of_threads_is_finer_than_a_tick() {
+        let server = server("while :; do :; done");
+        // No such statistics, no test.
+        let Some(first) = server.cpu_time_of_threads() else { return };
+        let deadline = Instant::now() + START;
+        let grown = loop {
+            let now = server.cpu_time_of_threads().unwrap();
+            if now > first {
+                break now;
+            }
+            assert!(Instant::now() < deadline, "it stays at {first:?}");
+        };
+        let in_ticks = |time: Duration| time.subsec_nanos().is_multiple_of(10_000_000);
+        assert!(!in_ticks(first) || !in_ticks(grown), "{first:?}, {grown:?}");
+    }
 }

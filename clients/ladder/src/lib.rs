@@ -4,7 +4,7 @@
 //! measured side by side, [`report`] draws it, and [`claims`] re-measures what the course says.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use std::{process, thread};
@@ -136,6 +136,29 @@ pub(crate) fn stop(server: Server, verbose: bool) -> io::Result<(Usage, Value)> 
     Ok((finished.usage, serde_json::from_str(stats)?))
 }
 
+/// The file that a stage's server writes its trace to, for as long as it is measured.
+struct Trace(PathBuf);
+
+impl Trace {
+    fn new(stage: Stage) -> Self {
+        let name = format!("{}-{}.trace", stage.package, process::id());
+        Trace(std::env::temp_dir().join(name))
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Kills the servers that are being measured and removes what they have written: for a program that is told to stop, and
+/// must end at once.
+pub fn abandon() {
+    check::process::kill_all();
+    STAGES.iter().for_each(|&stage| drop(Trace::new(stage)));
+}
+
 /// Runs the stage under its clients. `progress` is told how many of them are done.
 ///
 /// # Errors
@@ -150,10 +173,10 @@ pub fn measure(
     if !settings.verbose {
         arguments.push("-q");
     }
-    let trace = std::env::temp_dir().join(format!("{}-{}.trace", stage.package, process::id()));
-    let trace = trace.to_string_lossy();
+    let trace = Trace::new(stage);
+    let path = trace.0.to_string_lossy();
     if settings.timeline {
-        arguments.extend(["--trace", &trace]);
+        arguments.extend(["--trace", &path]);
     }
     let server = Server::start(executable, &arguments)?;
     let address = server.address();
@@ -179,11 +202,7 @@ pub fn measure(
     });
     let report = report.map_err(|_| io::Error::other("a client panicked"))?;
     let (usage, stats) = stop(server, settings.verbose)?;
-    let timeline = settings.timeline.then(|| {
-        let timeline = Timeline::new(trace.as_ref().as_ref(), &report);
-        let _ = std::fs::remove_file(trace.as_ref());
-        timeline
-    });
+    let timeline = settings.timeline.then(|| Timeline::new(Path::new(&*path), &report));
     if !report.is_right() {
         return Err(io::Error::other(report.failures().join("; ")));
     }

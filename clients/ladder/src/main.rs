@@ -77,7 +77,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // A Ctrl-C reaches the server too, a kill does not.
     let handler = ctrlc::set_handler(|| {
-        check::process::kill_all();
+        ladder::abandon();
         std::process::exit(130);
     });
     let prepared =

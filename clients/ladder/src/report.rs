@@ -81,9 +81,9 @@ fn figures(measurements: &[Measurement]) -> Markup {
 /// The server's threads above, the clients below, the time from left to right.
 fn drawing(timeline: &Timeline) -> Markup {
     let server: Vec<_> = timeline.server.iter().take(MOST_LANES).collect();
-    // In the order in which they were noticed: of a server that serves one after the other, a staircase.
+    // In the order in which they were greeted: of a server that serves one after the other, a staircase.
     let mut clients: Vec<_> = timeline.clients.iter().collect();
-    clients.sort_by(|a, b| noticed(a).total_cmp(&noticed(b)));
+    clients.sort_by(|a, b| greeted(a).total_cmp(&greeted(b)));
     clients.truncate(MOST_LANES);
     let rows = server.len() + clients.len() + 2;
     let height = rows as f64 * LANE + 20.0;
@@ -108,10 +108,12 @@ fn drawing(timeline: &Timeline) -> Markup {
     }
 }
 
-/// When the server noticed a client, in seconds.
-fn noticed(client: &Lane) -> f64 {
-    let unnoticed = client.spans.iter().filter(|span| span.kind == Kind::Unnoticed);
-    unnoticed.map(|span| span.to).fold(0.0, f64::max)
+/// When a client was greeted, or else when it began, in seconds.
+fn greeted(client: &Lane) -> f64 {
+    // It connects before it waits for the greeting, and both are of this kind: connected it is at once, with any server.
+    let unnoticed = client.spans.iter().rfind(|span| span.kind == Kind::Unnoticed);
+    let greeted = unnoticed.map(|span| span.to);
+    greeted.or(client.spans.first().map(|span| span.from)).unwrap_or_default()
 }
 
 fn lanes(heading: &str, lanes: &[&Lane], all: usize, first: usize, second: f64) -> Markup {
@@ -163,6 +165,9 @@ fn plot(lines: &[IdleCost]) -> Markup {
     let most_time = points().map(|point| point.1).fold(1e-9, f64::max);
     let x = |peers: f64| NAMES + peers / most_peers * (WIDTH - NAMES - 190.0);
     let y = |time: f64| 10.0 + (1.0 - time / most_time) * (HEIGHT - 40.0);
+    // Each beside the end of its line.
+    let ends = lines.iter().map(|line| 4.0 + y(line.points.last().map_or(0.0, |point| point.1)));
+    let names = spread(&ends.collect::<Vec<_>>(), HEIGHT - 22.0);
     html! {
         svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" {
             title { "CPU time for a message, by the number of idle peers" }
@@ -181,12 +186,25 @@ fn plot(lines: &[IdleCost]) -> Markup {
                         title { (line.stage) ", " (peers) " idle peers: " (format!("{time:.1} µs")) }
                     }
                 }
-                @if let Some(&(peers, time)) = line.points.last() {
-                    text.name x=(x(peers as f64) + 8.0) y=((y(time) + 4.0 + 14.0 * (number as f64 - 1.0).max(0.0)).min(HEIGHT - 50.0 + 14.0 * number as f64)) { (line.stage) }
+                @if let Some(&(peers, _)) = line.points.last() {
+                    text.name x=(x(peers as f64) + 8.0) y=(format!("{:.1}", names[number])) { (line.stage) }
                 }
             }
         }
     }
+}
+
+/// Where to write names that should be at these heights: none below `lowest`, and none over another. Downwards is more.
+fn spread(wanted: &[f64], mut lowest: f64) -> Vec<f64> {
+    const TEXT: f64 = 14.0;
+    let mut from_below: Vec<_> = (0..wanted.len()).collect();
+    from_below.sort_by(|&a, &b| wanted[b].total_cmp(&wanted[a]));
+    let mut heights = wanted.to_vec();
+    for i in from_below {
+        heights[i] = wanted[i].min(lowest);
+        lowest = heights[i] - TEXT;
+    }
+    heights
 }
 
 #[cfg(test)]
@@ -204,17 +222,6 @@ mod tests {
     }
 
     #[test]
-    fn clients_stand_in_the_order_in_which_they_were_noticed() {
-        let lane = |name: &str, noticed| {
-            let span = |from, to| Span { name: String::new(), kind: Kind::Unnoticed, from, to };
-            Lane { name: name.to_owned(), spans: vec![span(0.0, 0.1), span(0.1, noticed)] }
-        };
-        let clients = vec![lane("late", 2.0), lane("early", 1.0)];
-        let page = drawing(&Timeline { seconds: 2.0, server: Vec::new(), clients }).into_string();
-        assert!(page.find("early") < page.find("late"), "{page}");
-    }
-
-    #[test]
     fn a_lane_is_drawn_where_it_was_and_its_names_are_escaped() {
         let span = Span { name: "<recv>".to_owned(), kind: Kind::Call, from: 1.0, to: 2.0 };
         let lane = Lane { name: "a & b".to_owned(), spans: vec![span] };
@@ -223,5 +230,25 @@ mod tests {
         assert!(page.contains("a &amp; b") && page.contains("&lt;recv&gt;"), "{page}");
         // The second half of what is right of the names.
         assert!(page.contains(r#"class="call" x="555.00" y="18" width="445.00""#), "{page}");
+    }
+
+    #[test]
+    fn clients_are_drawn_in_the_order_in_which_they_were_greeted() {
+        let lane = |name: &str, greeted| {
+            let span = |kind, from, to| Span { name: String::new(), kind, from, to };
+            let spans = vec![span(Kind::Unnoticed, 0.0, 0.1), span(Kind::Unnoticed, 0.1, greeted)];
+            Lane { name: name.to_owned(), spans }
+        };
+        let clients = vec![lane("late", 3.0), lane("first", 1.0), lane("next", 2.0)];
+        let page = drawing(&Timeline { seconds: 4.0, server: Vec::new(), clients }).into_string();
+        let at = |name: &str| page.find(&format!(">{name}<")).unwrap();
+        assert!(at("first") < at("next") && at("next") < at("late"), "{page}");
+    }
+
+    #[test]
+    fn names_are_neither_too_low_nor_one_over_the_other() {
+        assert_eq!(spread(&[14.0, 277.0, 276.0], 278.0), [14.0, 277.0, 263.0]);
+        assert_eq!(spread(&[290.0, 200.0], 278.0), [278.0, 200.0]);
+        assert_eq!(spread(&[], 278.0), [0.0; 0]);
     }
 }

@@ -1,12 +1,24 @@
 //! The ladder as its user runs it, on stages built with the tests' own profile.
 
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use serde_json::Value;
 
 fn ladder(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ladder"))
         .args(["--profile", "dev"])
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn claims(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ladder"))
+        .args(["claims", "--profile", "dev"])
         .args(arguments)
         .output()
         .unwrap()
@@ -75,6 +87,9 @@ fn the_report_is_one_page_with_a_timeline_for_each_stage() {
     let page = std::fs::read_to_string(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
     assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>"));
+    for said in [&page, &text(&output.stdout)] {
+        assert!(said.contains(ladder::report::TRACED), "that the figures include the tracing");
+    }
     // Two timelines and the plot, with what only these two stages do.
     assert_eq!(page.matches("<svg").count(), 3);
     for what in
@@ -97,8 +112,100 @@ fn a_stage_that_does_not_exist_is_one_line_and_exit_code_1() {
 }
 
 #[test]
+fn a_claim_that_does_not_exist_is_one_line_and_exit_code_1() {
+    let output = claims(&["--only", "step", "--only", "nonsense"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stderr), "error: no claim contains \"nonsense\"\n");
+    assert_eq!(text(&output.stdout), "");
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_said_before_anything_is_measured() {
+    let output = ladder(&["--only", "6", "--report", "/no-such-folder/page.html"]);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = text(&output.stderr);
+    assert!(stderr.starts_with("error: cannot write /no-such-folder/page.html: "), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert_eq!(text(&output.stdout), "");
+}
+
+#[test]
+fn the_ladder_allows_itself_the_descriptors_that_its_clients_need() {
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -Sn 64 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_ladder")])
+        .args(["--profile", "dev", "--only", "6", "-n", "100", "--delay", "0", "--json"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let measurements: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(measurements[0]["clients"], 100);
+}
+
+#[test]
 fn bad_arguments_are_a_usage_error() {
     for arguments in [["-n", "0"], ["--delay", "-1"], ["--no-such", "option"]] {
         assert_eq!(ladder(&arguments).status.code(), Some(2), "{arguments:?}");
     }
+    assert_eq!(claims(&["-n", "3"]).status.code(), Some(2));
+    let both = Command::new(env!("CARGO_BIN_EXE_ladder"))
+        .args(["--only", "5", "--json", "claims", "--only", "x"])
+        .output()
+        .unwrap();
+    assert_eq!(both.status.code(), Some(2));
+    assert!(text(&both.stderr).contains("cannot be used with"), "{}", text(&both.stderr));
+}
+
+/// A cargo whose only stage never says where it listens. It writes to `alive`, once, and holds it open while it lives.
+const SILENT_STAGE: &str = r#"
+mkfifo "$0/alive"
+cat >"$0/cargo" <<END
+#!/bin/sh
+case \$1 in
+metadata) echo '{"packages": [{"name": "step1-sequential"}]}' ;;
+build) echo '{"executable": "$0/server", "target": {"name": "step1-sequential"}}' ;;
+esac
+END
+cat >"$0/server" <<END
+#!/bin/sh
+exec 3>"$0/alive"
+for trace; do :; done
+echo begun >"\$trace"
+echo "\$trace" >&3
+exec sleep 60
+END
+chmod +x "$0/cargo" "$0/server"
+"#;
+
+#[test]
+fn a_ladder_that_is_stopped_leaves_nothing_behind_even_if_a_server_is_only_starting() {
+    let folder = std::env::temp_dir().join(format!("ladder-stopped-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    // A shell writes the scripts: no other thread's child can have them open when they are run.
+    assert!(Command::new("sh").args(["-c", SILENT_STAGE]).arg(&folder).status().unwrap().success());
+    let mut stopped = Command::new(env!("CARGO_BIN_EXE_ladder"))
+        .args(["--only", "1", "--report"])
+        .arg(folder.join("page.html"))
+        .env("CARGO", folder.join("cargo"))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let (sender, lines) = mpsc::channel();
+    let alive = folder.join("alive");
+    std::thread::spawn(move || {
+        let mut alive = BufReader::new(std::fs::File::open(alive).unwrap());
+        let mut trace = String::new();
+        alive.read_line(&mut trace).unwrap();
+        sender.send(trace).unwrap();
+        // Ends when nobody is left who could write.
+        alive.read_to_string(&mut String::new()).unwrap();
+        sender.send(String::new()).unwrap();
+    });
+    let trace = lines.recv_timeout(Duration::from_secs(30)).expect("the server was not started");
+    let pid = stopped.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert_eq!(stopped.wait().unwrap().code(), Some(130));
+    lines.recv_timeout(Duration::from_secs(10)).expect("the server was left behind");
+    assert!(trace.trim_end().ends_with(".trace"), "{trace}");
+    assert!(!Path::new(trace.trim_end()).exists(), "{trace} was left behind");
+    std::fs::remove_dir_all(&folder).unwrap();
 }
