@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -117,12 +117,9 @@ fn try_main(arguments: &Arguments) -> io::Result<bool> {
     Ok(failed == 0)
 }
 
-/// Prints a line. That nobody reads it (`check ... | head -1`) is no failure, and the exit code still tells what holds.
+/// Prints a line. If nobody reads it, the exit code still tells what holds.
 fn print(line: fmt::Arguments<'_>) -> io::Result<()> {
-    match writeln!(io::stdout(), "{line}") {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        result => result,
-    }
+    client::printed(writeln!(io::stdout(), "{line}"))
 }
 
 fn target(arguments: &Arguments) -> io::Result<Target> {

@@ -1,6 +1,7 @@
 //! A server's process: started on a port of its own, watched, stopped, and its bill read.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -11,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
+
+use crate::client::{Outcome, ensure};
 
 /// How long a server may take to say where it listens.
 const START: Duration = Duration::from_secs(10);
@@ -449,6 +452,27 @@ fn wait4(pid: Pid, options: libc::c_int) -> io::Result<Option<(ExitStatus, Usage
         involuntary_switches: usage.ru_nivcsw as u64,
     };
     Ok(Some((ExitStatus::from_raw(status), usage)))
+}
+
+/// Whether a program reports that its output cannot be written (a full disk, Linux only), and does not mind when nobody
+/// reads it. `command` makes the program's command.
+///
+/// # Errors
+/// It does not, or it cannot be started.
+pub fn reports_unwritable_output(command: impl Fn() -> Command) -> Outcome {
+    let (reader, writer) = io::pipe()?;
+    drop(reader);
+    let output = command().stdout(writer).output()?;
+    ensure(output.status.success(), || format!("nobody reads: {output:?}"))?;
+    if cfg!(target_os = "linux") {
+        let full = File::options().write(true).open("/dev/full")?;
+        let output = command().stdout(full).output()?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let right =
+            output.status.code() == Some(1) && stderr.starts_with("error: cannot write the ");
+        ensure(right, || format!("the disk is full: {output:?}"))?;
+    }
+    Ok(())
 }
 
 /// The servers that have been started and not reaped.

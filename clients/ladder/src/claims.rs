@@ -64,9 +64,7 @@ pub const CLAIMS: &[Claim] = &[
         text: "step 2 has a thread for each client, and one more",
         check: |bench| {
             let m = bench.measure("step2-thread-per-client", 200)?;
-            let Some(threads) = m.threads else {
-                return Err(io::Error::other("this system does not say how many threads it has"));
-            };
+            let threads = threads(m)?;
             verdict(
                 threads == m.clients as u64 + 1,
                 format!("{threads} threads for {} clients", m.clients),
@@ -178,11 +176,14 @@ fn together(bench: &mut Bench, stage: &str, clients: usize, tolerance: f64) -> i
     )
 }
 
+fn threads(m: &Measurement) -> io::Result<u64> {
+    let unknown = || io::Error::other("this system does not say how many threads it has");
+    m.threads.ok_or_else(unknown)
+}
+
 fn one_thread(bench: &mut Bench, stage: &str) -> io::Result<Verdict> {
     let m = bench.measure(stage, 200)?;
-    let Some(threads) = m.threads else {
-        return Err(io::Error::other("this system does not say how many threads it has"));
-    };
+    let threads = threads(m)?;
     verdict(
         threads == 1 && m.elapsed - m.ideal < 0.4,
         format!("{:.2} s, threads: {threads}", m.elapsed),

@@ -4,7 +4,7 @@
 //! measured side by side, [`report`] draws it, and [`claims`] re-measures what the course says.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use std::{process, thread};
@@ -202,7 +202,7 @@ pub fn measure(
     });
     let report = report.map_err(|_| io::Error::other("a client panicked"))?;
     let (usage, stats) = stop(server, settings.verbose)?;
-    let timeline = settings.timeline.then(|| Timeline::new(Path::new(&*path), &report));
+    let timeline = settings.timeline.then(|| Timeline::new(&trace.0, &report));
     if !report.is_right() {
         return Err(io::Error::other(report.failures().join("; ")));
     }

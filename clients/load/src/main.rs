@@ -1,6 +1,6 @@
 //! `load HOST PORT`: see the library for what it does.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -58,10 +58,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match try_main(&arguments) {
         Ok(mut report) => {
-            // Whoever reads our output may leave early (`| head`): no failure of ours.
-            if let Err(error) = print(&report, &arguments)
-                && error.kind() != ErrorKind::BrokenPipe
-            {
+            if let Err(error) = client::printed(print(&report, &arguments)) {
                 let text = format!("cannot write the report: {}", client::describe(&error));
                 report.errors.insert(0, text);
             }

@@ -1,6 +1,5 @@
 //! The load against a right server, and against servers whose faults it must notice.
 
-use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
@@ -10,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use check::in_process;
+use check::process::reports_unwritable_output;
 use load::{Options, run, run_counted, run_visits};
 use protocol::Session;
 
@@ -320,23 +320,12 @@ fn the_command_prints_text_or_json() {
 #[test]
 fn output_that_cannot_be_written_is_an_error_unless_nobody_reads_it() {
     let port = right().port().to_string();
-    let run = |stdout: Stdio| {
-        Command::new(env!("CARGO_BIN_EXE_load"))
-            .args(["127.0.0.1", &port, "--json", "--messages", "5"])
-            .stdout(stdout)
-            .output()
-            .unwrap()
-    };
-    let (reader, writer) = std::io::pipe().unwrap();
-    drop(reader);
-    assert!(run(writer.into()).status.success());
-    if cfg!(target_os = "linux") {
-        let full = File::options().write(true).open("/dev/full").unwrap();
-        let output = run(full.into());
-        assert_eq!(output.status.code(), Some(1));
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert!(stderr.starts_with("error: cannot write the "), "{stderr}");
-    }
+    reports_unwritable_output(|| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_load"));
+        command.args(["127.0.0.1", &port, "--json", "--messages", "5"]);
+        command
+    })
+    .unwrap();
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `simple-client HOST PORT [-n N]`: see the library.
 
 use std::fs::File;
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -74,10 +74,7 @@ fn run(arguments: &Arguments) -> io::Result<Vec<String>> {
     } else {
         writeln!(io::stdout(), "Elapsed: {:?}", report.elapsed)
     };
-    // Whoever reads our output may leave early (`| head`): no failure of ours.
-    if let Err(error) = printed
-        && error.kind() != ErrorKind::BrokenPipe
-    {
+    if let Err(error) = client::printed(printed) {
         failures.push(format!("cannot write the times: {}", client::describe(&error)));
     }
     if let Some(path) = &arguments.trace

@@ -1,13 +1,13 @@
 //! The client against servers that are right, and against servers that are wrong in the ways servers are.
 
-use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use check::in_process;
+use check::process::reports_unwritable_output;
 use protocol::Session;
 use simple_client::{Options, Report, run};
 
@@ -233,23 +233,12 @@ fn a_low_limit_of_open_files_is_raised() {
 #[test]
 fn output_that_cannot_be_written_is_an_error_unless_nobody_reads_it() {
     let port = right().port().to_string();
-    let run = |stdout: Stdio| {
-        Command::new(env!("CARGO_BIN_EXE_simple-client"))
-            .args(["127.0.0.1", &port, "--json", "--delay", "0", "-q"])
-            .stdout(stdout)
-            .output()
-            .unwrap()
-    };
-    let (reader, writer) = std::io::pipe().unwrap();
-    drop(reader);
-    assert!(run(writer.into()).status.success());
-    if cfg!(target_os = "linux") {
-        let full = File::options().write(true).open("/dev/full").unwrap();
-        let output = run(full.into());
-        assert_eq!(output.status.code(), Some(1));
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert!(stderr.starts_with("error: cannot write the "), "{stderr}");
-    }
+    reports_unwritable_output(|| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_simple-client"));
+        command.args(["127.0.0.1", &port, "--json", "--delay", "0", "-q"]);
+        command
+    })
+    .unwrap();
 }
 
 #[test]

@@ -42,6 +42,17 @@ pub fn raise_descriptor_limit() -> io::Result<usize> {
     Ok(usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
+/// What came of printing, unless nobody reads it: whoever does may leave early (`| head`), and that is no failure of ours.
+///
+/// # Errors
+/// All others: what was to be said is lost.
+pub fn printed(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
 /// An error's text without the ` (os error 98)` that std appends.
 pub fn describe(error: &io::Error) -> String {
     let text = error.to_string();

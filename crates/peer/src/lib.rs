@@ -161,9 +161,24 @@ pub fn send_what_is_owed<'a, S: Write + 'a>(
     peers: impl IntoIterator<Item = &'a mut Peer<S>>,
     expired: impl Fn() -> bool,
 ) {
-    let mut owed: Vec<_> = peers.into_iter().filter(|peer| peer.interest().write).collect();
+    let owed = peers.into_iter().filter(|peer| peer.interest().write);
+    send_to_all(
+        owed,
+        |peer| on_peer_ready_send(peer).is_ok_and(|interest| interest.write),
+        expired,
+    );
+}
+
+/// The same for whoever keeps what is owed elsewhere than in a [`Peer`]: `send` sends what can be sent now, and says
+/// whether anything is still owed after it.
+pub fn send_to_all<'a, T: 'a>(
+    receivers: impl IntoIterator<Item = &'a mut T>,
+    mut send: impl FnMut(&mut T) -> bool,
+    expired: impl Fn() -> bool,
+) {
+    let mut owed: Vec<_> = receivers.into_iter().collect();
     loop {
-        owed.retain_mut(|peer| on_peer_ready_send(peer).is_ok_and(|interest| interest.write));
+        owed.retain_mut(|receiver| send(receiver));
         if owed.is_empty() || expired() {
             return;
         }

@@ -76,8 +76,8 @@ impl ChromeTrace {
         // The clock is read before the lock is asked for: waiting for it must not move the event.
         let Ok(now) = clock_gettime(ClockId::CLOCK_MONOTONIC) else { return };
         let microseconds = now.tv_sec() as f64 * 1e6 + now.tv_nsec() as f64 / 1e3;
-        let (thread, is_new) = thread_number();
         let process = process::id();
+        let (thread, is_new) = thread_number(process);
         let mut lines = String::new();
         if is_new {
             let name = thread::current().name().unwrap_or("thread").to_owned();
@@ -99,17 +99,16 @@ impl ChromeTrace {
 
 /// A small number for the calling thread, and whether it has not been seen yet in this process: a child that was forked
 /// has its parent's.
-fn thread_number() -> (u64, bool) {
+fn thread_number(process: u32) -> (u64, bool) {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     thread_local!(static NUMBER: std::cell::Cell<(u64, u32)> = const { std::cell::Cell::new((0, 0)) });
     NUMBER.with(|cell| {
-        let (mut number, process) = cell.get();
-        let is_new = process != process::id();
+        let (mut number, seen_in) = cell.get();
         if number == 0 {
             number = NEXT.fetch_add(1, Ordering::Relaxed);
         }
-        cell.set((number, process::id()));
-        (number, is_new)
+        cell.set((number, process));
+        (number, seen_in != process)
     })
 }
 

@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::process;
-use std::thread;
-use std::time::Duration;
 
 use clap::ValueEnum;
 use nix::libc::PIPE_BUF;
@@ -284,19 +282,8 @@ impl Clients {
     /// The worker is to stop: sends what is owed, for as long as the grace period lasts.
     pub fn finish(&mut self) {
         peer::send_what_is_owed(self.peers.values_mut(), shutdown::expired);
-        loop {
-            let mut owed = false;
-            for talker in self.talkers.values_mut() {
-                if !talker.send() {
-                    talker.outbox.clear();
-                }
-                owed |= !talker.outbox.is_empty();
-            }
-            if !owed || shutdown::expired() {
-                return;
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
+        let send = |talker: &mut Talker| talker.send() && !talker.outbox.is_empty();
+        peer::send_to_all(self.talkers.values_mut(), send, shutdown::expired);
     }
 }
 

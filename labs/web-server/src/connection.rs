@@ -75,20 +75,11 @@ fn receive(stream: &mut Stream, input: &mut Vec<u8>, terms: Terms) -> io::Result
             Ok(None) => {}
             Err(status) => return Ok(Received::Nonsense(status)),
         }
-        // What is left of it, not all of it again: a client may send a byte now and then for ever.
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(match input.is_empty() {
-                true => Received::Nothing,
-                false => Received::Nonsense(Status::RequestTimeout),
-            });
-        }
-        set_receive_timeout(stream, left)?;
-        match stream.read(&mut buffer) {
-            Ok(0) => return Ok(Received::Nothing),
-            Ok(received) => input.extend_from_slice(&buffer[..received]),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+        match read_until(deadline, stream, &mut buffer)? {
+            Some(0) => return Ok(Received::Nothing),
+            Some(received) => input.extend_from_slice(&buffer[..received]),
+            None if input.is_empty() => return Ok(Received::Nothing),
+            None => return Ok(Received::Nonsense(Status::RequestTimeout)),
         }
     }
 }
@@ -99,21 +90,27 @@ fn close(mut stream: Stream) -> io::Result<()> {
     stream.shutdown()?;
     let deadline = Instant::now() + LINGER;
     let mut buffer = [0; BUFFER];
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(()); // a client may talk on for ever
-        }
-        set_receive_timeout(&stream, left)?;
-        if stream.read(&mut buffer)? == 0 {
-            return Ok(());
-        }
-    }
+    while let Some(1..) = read_until(deadline, &mut stream, &mut buffer)? {}
+    Ok(())
 }
 
-/// A blocking recv that takes longer than this fails with would-block. See socket(7), SO_RCVTIMEO.
-fn set_receive_timeout(stream: &Stream, timeout: Duration) -> io::Result<()> {
-    Ok(setsockopt(stream, sockopt::ReceiveTimeout, &time_value(timeout))?)
+/// One recv; none if nothing has come by then, or it is too late already. A client may send a byte now and then for ever,
+/// so each recv gets what is left of the time, and not all of it again.
+fn read_until(
+    deadline: Instant,
+    stream: &mut Stream,
+    buffer: &mut [u8],
+) -> io::Result<Option<usize>> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Ok(None);
+    }
+    // A blocking recv that takes longer than this fails with would-block. See socket(7), SO_RCVTIMEO.
+    setsockopt(stream, sockopt::ReceiveTimeout, &time_value(left))?;
+    match stream.read(buffer) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+        result => result.map(Some),
+    }
 }
 
 fn time_value(duration: Duration) -> TimeVal {

@@ -2,13 +2,13 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use peer::Interest;
 use server::sys::{self, Syscall};
 
-use super::{EVENTS, Event, Trigger};
+use super::{EVENTS, Event, Trigger, left_of};
 
 /// A list of descriptors that the kernel keeps and watches for us.
 #[derive(Debug)]
@@ -77,9 +77,7 @@ impl Poller {
     /// # Errors
     /// What epoll_wait(2) reports, EINTR aside.
     pub fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
-        // After a signal what is left of the time, not all of it again.
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let left = || deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = left_of(timeout);
         let returned = &mut self.returned;
         let ready = sys::wait(Syscall::EpollWait, || {
             Ok(self.epoll.wait(returned, milliseconds(left()))?)

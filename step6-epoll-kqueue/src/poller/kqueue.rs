@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc::timespec;
@@ -10,7 +10,7 @@ use nix::sys::event::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
 use peer::Interest;
 use server::sys::{self, Syscall};
 
-use super::{EVENTS, Event, Trigger};
+use super::{EVENTS, Event, Trigger, left_of};
 
 /// A list of descriptors that the kernel keeps and watches for us.
 #[derive(Debug)]
@@ -87,9 +87,7 @@ impl Poller {
     /// # Errors
     /// What kevent(2) reports, EINTR aside.
     pub fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
-        // After a signal what is left of the time, not all of it again.
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let left = || deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = left_of(timeout);
         let returned = &mut self.returned;
         let ready = sys::wait(Syscall::Kevent, || {
             let timeout = left().map(|left| timespec {

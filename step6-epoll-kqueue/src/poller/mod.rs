@@ -2,6 +2,8 @@
 //!
 //! The compiler picks one; there is no trait between them and the caller, only the same functions with the same names.
 
+use std::time::{Duration, Instant};
+
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod epoll;
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -31,6 +33,13 @@ compile_error!("this course needs epoll or kqueue: Linux, macOS or a BSD");
 
 /// The most readiness that one wait takes from the kernel. If more is ready, the next wait returns it.
 const EVENTS: usize = 1024;
+
+/// What is left of the time for a wait, whenever it is asked: a wait that a signal has interrupted must not begin anew. More
+/// than the clock can express is as good as no end.
+fn left_of(timeout: Option<Duration>) -> impl Fn() -> Option<Duration> {
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    move || deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+}
 
 /// Whose readiness, and what for. Both flags are hints: the call that follows may still find that it would block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

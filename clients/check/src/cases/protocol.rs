@@ -149,28 +149,29 @@ fn sixteen_mebibytes(target: &Target) -> Outcome {
     both_ways(target, 16 * 1024 * 1024)
 }
 
-/// One message, sent by one thread while another receives: the server stops reading from whoever does not.
+/// One message, sent by one thread while another receives.
 fn both_ways(target: &Target, length: usize) -> Outcome {
     let server = target.server()?;
     let mut client = Client::greeted(server.address)?;
-    let message = letters(length);
+    let (sender, expected) = send_letters(&client, length)?;
+    client.expect(&expected)?;
+    client.expect_end(false)?;
+    joined(sender)
+}
+
+/// Sends a message of so many letters and half-closes, on a thread, because the server may stop reading until we read;
+/// the thread, and the right answer.
+fn send_letters(client: &Client, length: usize) -> Result<(JoinHandle<Outcome>, Vec<u8>), Failure> {
+    let mut message = vec![b'^'];
+    message.extend((0..length).map(|index| b'a' + (index % 23) as u8));
+    message.push(b'$');
     let expected = reply_to(&message);
     let mut sender = Client { stream: client.stream.try_clone()? };
     let sender = thread::spawn(move || {
         sender.send(&message)?;
         sender.half_close()
     });
-    client.expect(&expected)?;
-    client.expect_end(false)?;
-    joined(sender)
-}
-
-/// A message of so many letters.
-fn letters(length: usize) -> Vec<u8> {
-    let mut message = vec![b'^'];
-    message.extend((0..length).map(|index| b'a' + (index % 23) as u8));
-    message.push(b'$');
-    message
+    Ok((sender, expected))
 }
 
 fn joined(sender: JoinHandle<Outcome>) -> Outcome {
@@ -203,14 +204,7 @@ fn half_close(target: &Target) -> Outcome {
 
 fn half_close_unread(address: SocketAddr, length: usize) -> Outcome {
     let mut client = Client::connect_with_small_buffers(address)?;
-    let message = letters(length);
-    let expected = reply_to(&message);
-    // On a thread, because the server may stop reading until we do.
-    let mut sender = Client { stream: client.stream.try_clone()? };
-    let sender = thread::spawn(move || {
-        sender.send(&message)?;
-        sender.half_close()
-    });
+    let (sender, expected) = send_letters(&client, length)?;
     thread::sleep(Duration::from_millis(200));
     client.expect_greeting()?;
     // Slowly, so that a server which had to stop reading sees the end while its next answers have to wait.
