@@ -8,11 +8,12 @@
 //! # Limits that lead to step 2
 //! A client that says nothing holds up all who come after it, for as long as it likes.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use server::{Listener, serve_connection};
+use protocol::{GREETING, Session};
+use server::{Listener, Stream};
 
 #[derive(Parser)]
 #[command(about)]
@@ -28,7 +29,27 @@ fn main() -> ExitCode {
 
 fn serve(mut listener: Listener) -> io::Result<()> {
     while let Some(stream) = listener.accept()? {
-        serve_connection(stream);
+        // A peer that fails ends here, as one that leaves; its stream has logged why.
+        let _ = serve_connection(stream);
     }
     Ok(())
+}
+
+/// The conversation with one peer. Every call in here may put the thread to sleep: recv until the peer speaks, send until
+/// the peer reads.
+fn serve_connection(mut stream: Stream) -> io::Result<()> {
+    let mut session = Session::new();
+    let mut input = vec![0; 64 * 1024];
+    let mut reply = Vec::new();
+
+    stream.write_all(&[GREETING])?;
+    loop {
+        let received = stream.read(&mut input)?;
+        if received == 0 {
+            return Ok(()); // the peer will send no more
+        }
+        reply.clear();
+        session.receive(&input[..received], &mut reply);
+        stream.write_all(&reply)?;
+    }
 }

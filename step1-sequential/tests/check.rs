@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use check::process::Server;
 use check::{Client, Outcome, Promise, ensure};
+use subprocess::Server;
 
 fn main() -> ExitCode {
     let own: &[check::OwnTest] = &[("one-after-another", one_after_another)];

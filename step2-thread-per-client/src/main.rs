@@ -12,12 +12,13 @@
 //! Ten thousand clients that say nothing cost ten thousand threads that do nothing. What is a thread doing while it
 //! waits?
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::process::ExitCode;
 use std::thread;
 
 use clap::Parser;
-use server::{Listener, serve_connection};
+use protocol::{GREETING, Session};
+use server::{Listener, Stream};
 
 mod spam;
 
@@ -49,4 +50,23 @@ fn serve(mut listener: Listener) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The conversation with one peer. Every call in here may put the thread to sleep: recv until the peer speaks, send until
+/// the peer reads.
+fn serve_connection(mut stream: Stream) -> io::Result<()> {
+    let mut session = Session::new();
+    let mut input = vec![0; 64 * 1024];
+    let mut reply = Vec::new();
+
+    stream.write_all(&[GREETING])?;
+    loop {
+        let received = stream.read(&mut input)?;
+        if received == 0 {
+            return Ok(()); // the peer will send no more
+        }
+        reply.clear();
+        session.receive(&input[..received], &mut reply);
+        stream.write_all(&reply)?;
+    }
 }

@@ -2,8 +2,8 @@
 
 use std::process::{Command, ExitCode};
 
-use check::process::Server;
 use check::{Client, Outcome, Promise, ensure, wait_until};
+use subprocess::Server;
 
 fn main() -> ExitCode {
     let own: &[check::OwnTest] = &[("a-thread-each", a_thread_each), ("spam", spam)];

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use check::process::Server;
 use check::{Client, Outcome, Promise, ensure};
+use subprocess::Server;
 
 fn main() -> ExitCode {
     // `-q` and `-v` are not as elsewhere: here the waits are logged unasked.

@@ -47,7 +47,6 @@ fn serve(mut listener: Listener, interval: u64) -> io::Result<()> {
         peers.retain_mut(|peer| on_peer_ready(peer, &mut buffers) != Interest::NONE);
         sys::sleep(Duration::from_millis(interval));
     }
-    peer::send_what_is_owed(&mut peers, shutdown::expired);
     Ok(())
 }
 

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use check::process::Server;
 use check::{Client, Failure, Outcome, Promise, ensure};
+use subprocess::Server;
 
 fn main() -> ExitCode {
     // A sweep takes 64 KiB from a peer: with the usual 200 ms between two of them, 16 MiB would take a minute.

@@ -50,14 +50,12 @@ fn serve(mut listener: Listener) -> io::Result<()> {
         for token in wait(&listener, &peers)? {
             if token == LISTENER {
                 while let Some(stream) = listener.accept()? {
-                    let peer = on_peer_connected(stream);
                     last_token += 1;
-                    if !fits_in_a_set(&peer.stream) {
-                        drop(peer);
+                    if !fits_in_a_set(&stream) {
                         listener.refused(io::Error::other("no descriptor below 1024 is free"));
                         continue;
                     }
-                    peers.insert(last_token, peer);
+                    peers.insert(last_token, on_peer_connected(stream));
                 }
             } else if let Some(peer) = peers.get_mut(&token) {
                 let interest = on_peer_ready(peer, &mut buffers);
@@ -67,7 +65,6 @@ fn serve(mut listener: Listener) -> io::Result<()> {
             }
         }
     }
-    peer::send_what_is_owed(peers.values_mut(), shutdown::expired);
     Ok(())
 }
 
@@ -85,7 +82,7 @@ fn on_peer_ready(peer: &mut Peer<Stream>, buffers: &mut Buffers) -> Interest {
     }
 }
 
-/// Sleeps until somebody is ready; the tokens of all who are.
+/// Sleeps until a descriptor is ready; returns the tokens of all that are.
 fn wait(listener: &Listener, peers: &HashMap<u64, Peer<Stream>>) -> io::Result<Vec<u64>> {
     // The kernel remembers nothing between two calls: it takes the sets as the question and leaves the answer in them.
     let mut readable = FdSet::new();
@@ -97,12 +94,11 @@ fn wait(listener: &Listener, peers: &HashMap<u64, Peer<Stream>>) -> io::Result<V
             _ => readable.insert(peer.stream.as_fd()),
         }
     }
-    let mut ready = Vec::new();
     let call = || Ok(select(None, &mut readable, &mut writable, None, None)? as usize);
-    if sys::wait(Syscall::Select, call)? == 0 {
-        return Ok(ready);
-    }
-    // It says how many are ready, not who: one bit per descriptor, to be found by looking at each.
+    sys::wait(Syscall::Select, call)?;
+    // It says how many are ready, not which: one bit per descriptor, to be found by looking at each. (If a signal to stop has
+    // interrupted it, the sets are still the question. Then each peer is asked, and each reports its end.)
+    let mut ready = Vec::new();
     if readable.contains(listener.as_fd()) {
         ready.push(LISTENER);
     }

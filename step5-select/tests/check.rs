@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use check::process::Server;
 use check::{
     Client, Outcome, Promise, ensure, idle_costs_nothing, raise_descriptor_limit, wait_until,
 };
+use subprocess::Server;
 
 fn main() -> ExitCode {
     let own: &[check::OwnTest] = &[("more-than-fd-setsize", more_than_fd_setsize), ("idle", idle)];

@@ -2,4 +2,4 @@
 
 mod poller;
 
-pub use poller::{Event, Poller, Trigger};
+pub use poller::{Event, Interest, Poller};

@@ -18,32 +18,27 @@ use std::process::ExitCode;
 use clap::Parser;
 use peer::{Buffers, Interest, Peer, on_peer_connected, on_peer_ready_recv, on_peer_ready_send};
 use server::{Listener, Stream, shutdown};
-use step6_epoll_kqueue::{Poller, Trigger};
+use step6_epoll_kqueue::Poller;
 
 #[derive(Parser)]
 #[command(about)]
 struct Arguments {
     #[command(flatten)]
     options: server::Options,
-
-    /// Be told of changes only (edge-triggered) instead of whoever is ready (level-triggered)
-    #[arg(long)]
-    edge: bool,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let trigger = if arguments.edge { Trigger::Edge } else { Trigger::Level };
-    server::run(&arguments.options, |listener| serve(listener, trigger))
+    server::run(&arguments.options, serve)
 }
 
 /// The listener's token. Peers count up from it, and no token is ever used again.
 const LISTENER: u64 = 0;
 
-fn serve(mut listener: Listener, trigger: Trigger) -> io::Result<()> {
+fn serve(mut listener: Listener) -> io::Result<()> {
     listener.set_nonblocking()?;
     let mut poller = Poller::new()?;
-    poller.add(&listener, LISTENER, Interest::READ, Trigger::Level)?;
+    poller.add(&listener, LISTENER, Interest::READ)?;
     let mut events = Vec::new();
     let mut buffers = Buffers::new();
     let mut peers = HashMap::new();
@@ -53,50 +48,42 @@ fn serve(mut listener: Listener, trigger: Trigger) -> io::Result<()> {
         for token in events.iter().map(|event| event.token) {
             if token == LISTENER {
                 while let Some(stream) = listener.accept()? {
-                    let peer = on_peer_connected(stream);
                     last_token += 1;
-                    // Edge-triggered, what a peer waits for is never changed again: news of both kinds is welcome.
-                    let interest =
-                        if trigger == Trigger::Edge { Interest::BOTH } else { peer.interest() };
-                    if let Err(error) = poller.add(&peer.stream, last_token, interest, trigger) {
-                        drop(peer);
+                    // For writing: it is owed the greeting.
+                    if let Err(error) = poller.add(&stream, last_token, Interest::WRITE) {
                         listener.refused(error);
                         continue;
                     }
-                    peers.insert(last_token, peer);
+                    peers.insert(last_token, on_peer_connected(stream));
                 }
             } else if let Some(peer) = peers.get_mut(&token) {
                 let before = peer.interest();
-                let interest = on_peer_ready(peer, &mut buffers, trigger);
+                let interest = on_peer_ready(peer, &mut buffers);
                 if interest == Interest::NONE {
                     // Closing its last descriptor takes the socket off the kernel's list too.
                     peers.remove(&token);
-                } else if interest != before && trigger == Trigger::Level {
-                    let watched = poller.modify(&peer.stream, token, interest, trigger);
-                    // Nobody would hear of it again.
-                    watched.unwrap_or_else(|_| drop(peers.remove(&token)));
+                } else if interest != before
+                    && poller.modify(&peer.stream, token, interest).is_err()
+                {
+                    // The kernel would never report it again.
+                    peers.remove(&token);
                 }
             }
         }
     }
-    peer::send_what_is_owed(peers.values_mut(), shutdown::expired);
     Ok(())
 }
 
-fn on_peer_ready(peer: &mut Peer<Stream>, buffers: &mut Buffers, trigger: Trigger) -> Interest {
-    loop {
-        let result = match peer.interest() {
-            Interest::WRITE => on_peer_ready_send(peer),
-            _ => on_peer_ready_recv(peer, buffers),
-        };
-        match result {
-            // The kernel will not mention again what it has mentioned: go on until the socket says would-block.
-            Ok(Interest::READ) if trigger == Trigger::Edge => {}
-            Ok(interest) => return interest,
-            // Not now. Ready was a hint, no promise: the kernel will tell again.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return peer.interest(),
-            // The stream has logged why. It is the end of this peer and of nobody else.
-            Err(_) => return Interest::NONE,
-        }
+fn on_peer_ready(peer: &mut Peer<Stream>, buffers: &mut Buffers) -> Interest {
+    let result = match peer.interest() {
+        Interest::WRITE => on_peer_ready_send(peer),
+        _ => on_peer_ready_recv(peer, buffers),
+    };
+    match result {
+        Ok(interest) => interest,
+        // Not now. Ready was a hint, no promise: the kernel will tell again.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => peer.interest(),
+        // The stream has logged why. It is the end of this peer and of nobody else.
+        Err(_) => Interest::NONE,
     }
 }

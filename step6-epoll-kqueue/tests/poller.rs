@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::pthread::{pthread_kill, pthread_self};
 use nix::sys::signal::Signal;
-use peer::Interest;
-use step6_epoll_kqueue::{Event, Poller, Trigger};
+use step6_epoll_kqueue::{Event, Interest, Poller};
 
 const NOW: Option<Duration> = Some(Duration::ZERO);
 const LONG: Option<Duration> = Some(Duration::from_secs(10));
@@ -58,14 +57,14 @@ fn a_signal_does_not_have_the_wait_begin_anew() {
 #[test]
 fn nothing_is_ready_before_something_happens() {
     let (mut poller, ours, _theirs) = set_up();
-    poller.add(&ours, 7, Interest::READ, Trigger::Level).unwrap();
+    poller.add(&ours, 7, Interest::READ).unwrap();
     assert_eq!(wait(&mut poller, NOW), []);
 }
 
 #[test]
 fn what_arrives_makes_readable_under_the_token_it_was_added_with() {
     let (mut poller, ours, mut theirs) = set_up();
-    poller.add(&ours, u64::MAX / 2, Interest::READ, Trigger::Level).unwrap();
+    poller.add(&ours, u64::MAX / 2, Interest::READ).unwrap();
     theirs.write_all(b"x").unwrap();
     assert_eq!(wait(&mut poller, LONG), [readable(u64::MAX / 2)]);
 }
@@ -73,7 +72,7 @@ fn what_arrives_makes_readable_under_the_token_it_was_added_with() {
 #[test]
 fn level_triggered_readiness_is_repeated_until_it_is_used_up() {
     let (mut poller, mut ours, mut theirs) = set_up();
-    poller.add(&ours, 7, Interest::READ, Trigger::Level).unwrap();
+    poller.add(&ours, 7, Interest::READ).unwrap();
     theirs.write_all(b"xy").unwrap();
     assert_eq!(wait(&mut poller, LONG), [readable(7)]);
     ours.read_exact(&mut [0; 1]).unwrap();
@@ -85,7 +84,7 @@ fn level_triggered_readiness_is_repeated_until_it_is_used_up() {
 #[test]
 fn edge_triggered_readiness_is_reported_once_for_each_arrival() {
     let (mut poller, mut ours, mut theirs) = set_up();
-    poller.add(&ours, 7, Interest::READ, Trigger::Edge).unwrap();
+    poller.add_edge_triggered(&ours, 7, Interest::READ).unwrap();
     theirs.write_all(b"xy").unwrap();
     assert_eq!(wait(&mut poller, LONG), [readable(7)]);
     ours.read_exact(&mut [0; 1]).unwrap();
@@ -98,7 +97,7 @@ fn edge_triggered_readiness_is_reported_once_for_each_arrival() {
 #[test]
 fn reading_and_writing_come_as_one_event() {
     let (mut poller, ours, mut theirs) = set_up();
-    poller.add(&ours, 7, Interest::BOTH, Trigger::Level).unwrap();
+    poller.add(&ours, 7, Interest::BOTH).unwrap();
     theirs.write_all(b"x").unwrap();
     assert_eq!(wait(&mut poller, LONG), [Event { token: 7, readable: true, writable: true }]);
 }
@@ -106,11 +105,11 @@ fn reading_and_writing_come_as_one_event() {
 #[test]
 fn modify_replaces_what_is_watched_for() {
     let (mut poller, ours, mut theirs) = set_up();
-    poller.add(&ours, 7, Interest::READ, Trigger::Level).unwrap();
+    poller.add(&ours, 7, Interest::READ).unwrap();
     theirs.write_all(b"x").unwrap();
-    poller.modify(&ours, 7, Interest::WRITE, Trigger::Level).unwrap();
+    poller.modify(&ours, 7, Interest::WRITE).unwrap();
     assert_eq!(wait(&mut poller, LONG), [Event { token: 7, readable: false, writable: true }]);
-    poller.modify(&ours, 8, Interest::READ, Trigger::Level).unwrap();
+    poller.modify(&ours, 8, Interest::READ).unwrap();
     assert_eq!(wait(&mut poller, LONG), [readable(8)]);
 }
 
@@ -118,7 +117,7 @@ fn modify_replaces_what_is_watched_for() {
 fn a_full_socket_is_not_writable_until_it_is_read() {
     let (mut poller, mut ours, mut theirs) = set_up();
     while ours.write(&[0; 4096]).is_ok() {}
-    poller.add(&ours, 7, Interest::WRITE, Trigger::Level).unwrap();
+    poller.add(&ours, 7, Interest::WRITE).unwrap();
     assert_eq!(wait(&mut poller, NOW), []);
     theirs.set_nonblocking(true).unwrap();
     while theirs.read(&mut [0; 4096]).is_ok() {}
@@ -128,7 +127,7 @@ fn a_full_socket_is_not_writable_until_it_is_read() {
 #[test]
 fn a_hang_up_is_readable_so_that_its_end_can_be_read() {
     let (mut poller, ours, theirs) = set_up();
-    poller.add(&ours, 7, Interest::READ, Trigger::Level).unwrap();
+    poller.add(&ours, 7, Interest::READ).unwrap();
     drop(theirs);
     let events = wait(&mut poller, LONG);
     assert_eq!(events.len(), 1);
@@ -139,7 +138,7 @@ fn a_hang_up_is_readable_so_that_its_end_can_be_read() {
 fn a_hang_up_is_writable_for_those_who_wait_to_write() {
     let (mut poller, mut ours, theirs) = set_up();
     while ours.write(&[0; 4096]).is_ok() {}
-    poller.add(&ours, 7, Interest::WRITE, Trigger::Level).unwrap();
+    poller.add(&ours, 7, Interest::WRITE).unwrap();
     drop(theirs);
     assert!(wait(&mut poller, LONG)[0].writable);
 }
@@ -147,7 +146,7 @@ fn a_hang_up_is_writable_for_those_who_wait_to_write() {
 #[test]
 fn what_is_deleted_is_not_reported() {
     let (mut poller, ours, mut theirs) = set_up();
-    poller.add(&ours, 7, Interest::READ, Trigger::Level).unwrap();
+    poller.add(&ours, 7, Interest::READ).unwrap();
     theirs.write_all(b"x").unwrap();
     poller.delete(&ours).unwrap();
     assert_eq!(wait(&mut poller, NOW), []);
@@ -156,14 +155,14 @@ fn what_is_deleted_is_not_reported() {
 #[test]
 fn what_is_closed_is_not_reported_and_its_descriptor_may_be_added_again() {
     let (mut poller, ours, mut theirs) = set_up();
-    poller.add(&ours, 7, Interest::READ, Trigger::Level).unwrap();
+    poller.add(&ours, 7, Interest::READ).unwrap();
     theirs.write_all(b"x").unwrap();
     drop(ours);
     assert_eq!(wait(&mut poller, NOW), []);
 
     // The new pair takes the lowest free descriptor: the one that was closed.
     let (ours, mut theirs) = UnixStream::pair().unwrap();
-    poller.add(&ours, 8, Interest::READ, Trigger::Level).unwrap();
+    poller.add(&ours, 8, Interest::READ).unwrap();
     theirs.write_all(b"x").unwrap();
     assert_eq!(wait(&mut poller, LONG), [readable(8)]);
 }
@@ -186,7 +185,7 @@ fn more_than_one_batch_is_reported_in_the_end() {
     check::raise_descriptor_limit().unwrap();
     let mut pairs: Vec<_> = (0..PAIRS).map(|_| UnixStream::pair().unwrap()).collect();
     for (token, (ours, theirs)) in pairs.iter_mut().enumerate() {
-        poller.add(&*ours, token as u64, Interest::READ, Trigger::Level).unwrap();
+        poller.add(&*ours, token as u64, Interest::READ).unwrap();
         theirs.write_all(b"x").unwrap();
     }
     let mut seen = vec![false; PAIRS];

@@ -1,17 +1,18 @@
 //! Send a number on a line, learn whether it is prime. The work is deliberately slow, and `--mode` says who does it: the
-//! callback itself (`block`), which holds up every other client, or the pool (`pool`), which holds up nobody. Told to stop,
-//! it stops at once: a number that is being tested then gets no answer.
+//! callback itself (`block`), which holds up every other client, or the pool (`pool`), which holds up nobody.
 //!
 //! `cargo run --release -p step7-event-loop --example isprime-server -- 8070 --mode pool`
 
 use std::io;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use nix::sys::signal::Signal;
 use server::Listener;
 use step7_event_loop::{Loop, StreamId, WorkError};
 
+/// Reads a number on a line, and answers whether it is prime
 #[derive(Parser)]
 struct Arguments {
     #[command(flatten)]
@@ -22,6 +23,7 @@ struct Arguments {
     mode: Mode,
 }
 
+/// The loop's state: all that the callbacks share.
 #[derive(Clone, Copy, ValueEnum)]
 enum Mode {
     /// In the callback: nobody else is served meanwhile
@@ -35,87 +37,70 @@ fn main() -> ExitCode {
     server::run(&arguments.options, |listener| serve(listener, arguments.mode))
 }
 
-fn serve(listener: Listener, mode: Mode) -> io::Result<()> {
+/// How long the numbers in hand may take when the server is told to stop.
+const GRACE: Duration = Duration::from_secs(1);
+
+fn serve(listener: Listener, mut mode: Mode) -> io::Result<()> {
     let mut lp = Loop::new()?;
-    lp.listen(listener, move |lp, accepted| {
-        if let Ok(stream) = accepted {
-            next_line(lp, stream, mode, Vec::new());
-        }
-    })?;
+    let listener =
+        lp.listen(listener, |lp, mode, stream| next_line(lp, mode, stream, Vec::new()))?;
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
-        lp.signal_start(signal, |lp, _| lp.stop())?;
+        lp.signal_start(signal, move |lp, _, _| {
+            lp.close_listener_gently(listener, GRACE, |lp, _| lp.stop());
+        })?;
     }
-    if server::shutdown::requested() {
-        return Ok(());
-    }
-    lp.run()
+    lp.run(&mut mode)
 }
 
 /// No number of a u64 is longer, and a client that never ends its line must not fill our memory.
 const LONGEST_LINE: usize = 64;
 
 /// Answers the next line of `received`, or reads until there is one. What has been received and not been answered moves
-/// from callback to callback, and with it the client's whole state: while its number is being tested nobody reads from
+/// from callback to callback, and with it the client's whole state: while its number is being tested nothing is read from
 /// the client, and so the answers come in the order of the questions.
-fn next_line(lp: &mut Loop, stream: StreamId, mode: Mode, mut received: Vec<u8>) {
+fn next_line(lp: &mut Loop<Mode>, mode: &mut Mode, stream: StreamId, mut received: Vec<u8>) {
     let end = received.iter().position(|&byte| byte == b'\n');
     if let Some(end) = end.filter(|&end| end <= LONGEST_LINE) {
         let rest = received.split_off(end + 1);
         let line = String::from_utf8_lossy(&received).trim().to_owned();
-        answer(lp, stream, mode, &line, rest);
-        return;
+        return answer(lp, mode, stream, &line, rest);
     }
     if end.is_some() || received.len() > LONGEST_LINE {
-        lp.write(stream, "error: the line is too long\n", |_, _| ());
-        lp.shutdown(stream, move |lp, _| lp.close(stream, |_| ()));
-        return;
+        lp.write(stream, b"error: the line is too long\n");
+        return lp.close_gently(stream);
     }
-    let reading = lp.read_start(stream, move |lp, stream, bytes| match bytes {
+    lp.read_start(stream, move |lp, mode, stream, bytes| match bytes {
         Ok(bytes @ [_, ..]) => {
             received.extend_from_slice(bytes);
-            let _ = lp.read_stop(stream);
-            next_line(lp, stream, mode, std::mem::take(&mut received));
+            lp.read_stop(stream);
+            next_line(lp, mode, stream, std::mem::take(&mut received));
         }
-        // The end, or an error. What was written before is still sent.
-        _ => lp.shutdown(stream, move |lp, _| lp.close(stream, |_| ())),
+        // The end, or an error that the stream has logged.
+        _ => lp.close_gently(stream),
     });
-    if reading.is_err() {
-        lp.close(stream, |_| ());
-    }
 }
 
-fn answer(lp: &mut Loop, stream: StreamId, mode: Mode, line: &str, rest: Vec<u8>) {
-    let number = match line.parse::<u64>() {
-        Ok(number) => number,
-        Err(_) => {
+fn answer(lp: &mut Loop<Mode>, mode: &mut Mode, stream: StreamId, line: &str, rest: Vec<u8>) {
+    match (line.parse::<u64>(), *mode) {
+        (Ok(number), Mode::Block) => send(lp, stream, text_of(Ok(is_prime(number))), rest),
+        (Ok(number), Mode::Pool) => {
+            // The client may have left meanwhile: then the write reports it, and nothing worse happens.
+            let after =
+                move |lp: &mut _, _: &mut _, result| send(lp, stream, text_of(result), rest);
+            lp.queue_work(move || is_prime(number), after);
+        }
+        (Err(_), _) => {
             let text = format!("error: {line:?} is not a number from 0 to {}\n", u64::MAX);
-            lp.write(stream, text, move |lp, result| go_on(lp, stream, mode, rest, result));
-            return;
-        }
-    };
-    match mode {
-        Mode::Block => {
-            let text = text_of(Ok(is_prime(number)));
-            lp.write(stream, text, move |lp, result| go_on(lp, stream, mode, rest, result));
-        }
-        Mode::Pool => {
-            lp.queue_work(
-                move || is_prime(number),
-                // The client may have left meanwhile: then the write reports it, and nothing worse happens.
-                move |lp, result| {
-                    let text = text_of(result);
-                    lp.write(stream, text, move |lp, result| go_on(lp, stream, mode, rest, result));
-                },
-            );
+            send(lp, stream, text, rest);
         }
     }
 }
 
-fn go_on(lp: &mut Loop, stream: StreamId, mode: Mode, rest: Vec<u8>, result: io::Result<()>) {
-    match result {
-        Ok(()) => next_line(lp, stream, mode, rest),
-        Err(_) => lp.close(stream, |_| ()),
-    }
+fn send(lp: &mut Loop<Mode>, stream: StreamId, text: String, rest: Vec<u8>) {
+    lp.write_then(stream, text.as_bytes(), move |lp, mode, result| match result {
+        Ok(()) => next_line(lp, mode, stream, rest),
+        Err(_) => lp.close(stream),
+    });
 }
 
 fn text_of(result: Result<bool, WorkError>) -> String {

@@ -2,17 +2,15 @@
 //!
 //! `cargo run --release -p step7-event-loop --example read-file -- FILE`
 
-use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use step7_event_loop::{Loop, TimerId};
+use step7_event_loop::Loop;
 
 /// Reads FILE through the pool and says how punctual a timer was meanwhile
 #[derive(Parser)]
@@ -40,56 +38,54 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> io::Result<()> {
     let mut lp = Loop::new()?;
     let (mut ticks, mut worst, mut due) = (0, Duration::ZERO, Instant::now() + TICK);
-    let timer = lp.timer_start(TICK, Some(TICK), move |lp, timer| {
+    lp.timer_start(TICK, Some(TICK), move |lp, _, timer| {
         ticks += 1;
         worst = worst.max(due.elapsed());
         due = lp.timer_due(timer).unwrap_or(due);
         println!("tick {ticks}, the worst so far {:.1} ms late", worst.as_secs_f64() * 1e3);
     });
-    let (path, piece) = (arguments.file.clone(), arguments.piece as usize);
-    let started = Instant::now();
-    let outcome = Rc::new(Cell::new(Ok(())));
-    let ended = Rc::clone(&outcome);
-    lp.fs_open(&arguments.file, OpenOptions::new().read(true), move |lp, opened| match opened {
-        Ok(file) => {
-            read_on(lp, file, piece, Progress { offset: 0, sum: 0, started, timer, ended });
-        }
+    let path = arguments.file.clone();
+    let options = OpenOptions::new().read(true).clone();
+    lp.fs_open(&arguments.file, &options, move |lp, reading: &mut Reading, opened| match opened {
+        Ok(file) => read_on(lp, reading, file),
         Err(error) => {
-            ended.set(Err(io::Error::other(format!("{}: {error}", path.display()))));
-            lp.timer_stop(timer);
+            reading.outcome = Err(io::Error::other(format!("{}: {error}", path.display())));
+            lp.stop();
         }
     });
-    lp.run()?;
-    outcome.replace(Ok(()))
+    let piece = arguments.piece as usize;
+    let mut reading =
+        Reading { piece, offset: 0, sum: 0, started: Instant::now(), outcome: Ok(()) };
+    lp.run(&mut reading)?;
+    reading.outcome
 }
 
-/// What there is to know between two pieces.
-struct Progress {
+/// The loop's state: what every callback can see.
+struct Reading {
+    piece: usize,
     offset: u64,
     sum: u64,
     started: Instant,
-    timer: TimerId,
-    /// Where to leave how it ended.
-    ended: Rc<Cell<io::Result<()>>>,
+    outcome: io::Result<()>,
 }
 
 /// Asks for the next piece, and from its callback for the one after. One request is under way at any time.
-fn read_on(lp: &mut Loop, file: Arc<File>, piece: usize, mut progress: Progress) {
-    lp.fs_read_at(&Arc::clone(&file), progress.offset, piece, move |lp, read| match read {
+fn read_on(lp: &mut Loop<Reading>, reading: &mut Reading, file: Arc<File>) {
+    let (offset, piece) = (reading.offset, reading.piece);
+    lp.fs_read_at(&Arc::clone(&file), offset, piece, move |lp, reading, read| match read {
         Ok(bytes) if !bytes.is_empty() => {
-            progress.offset += bytes.len() as u64;
-            progress.sum += bytes.iter().map(|&byte| u64::from(byte)).sum::<u64>();
-            read_on(lp, file, piece, progress);
+            reading.offset += bytes.len() as u64;
+            reading.sum += bytes.iter().map(|&byte| u64::from(byte)).sum::<u64>();
+            read_on(lp, reading, file);
         }
-        outcome => {
-            let Progress { offset, sum, started, timer, ended } = progress;
-            match outcome {
-                Ok(_) => println!("{offset} bytes, sum {sum}, in {:.1?}", started.elapsed()),
-                Err(error) => {
-                    ended.set(Err(io::Error::other(format!("after {offset} bytes: {error}"))));
-                }
-            }
-            lp.timer_stop(timer);
+        Ok(_) => {
+            let Reading { offset, sum, started, .. } = reading;
+            println!("{offset} bytes, sum {sum}, in {:.1?}", started.elapsed());
+            lp.stop();
+        }
+        Err(error) => {
+            reading.outcome = Err(io::Error::other(format!("after {offset} bytes: {error}")));
+            lp.stop();
         }
     });
 }

@@ -17,7 +17,7 @@ fn main() -> io::Result<()> {
     let started = Instant::now();
     let mut due = started + TICK;
     let mut ticks = 0;
-    lp.timer_start(TICK, Some(TICK), move |lp, timer| {
+    lp.timer_start(TICK, Some(TICK), move |lp, _, timer| {
         ticks += 1;
         let (now, late) = (started.elapsed(), due.elapsed());
         println!(
@@ -34,5 +34,5 @@ fn main() -> io::Result<()> {
             lp.timer_stop(timer);
         }
     });
-    lp.run()
+    lp.run(&mut ())
 }

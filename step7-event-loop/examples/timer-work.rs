@@ -16,7 +16,7 @@ fn main() -> io::Result<()> {
     let started = Instant::now();
     let mut due = started + TICK;
     let mut ticks = 0;
-    lp.timer_start(TICK, Some(TICK), move |lp, timer| {
+    lp.timer_start(TICK, Some(TICK), move |lp, _, timer| {
         ticks += 1;
         let (now, late) = (started.elapsed(), due.elapsed());
         println!(
@@ -27,11 +27,11 @@ fn main() -> io::Result<()> {
         due += TICK;
         if ticks % 3 == 0 {
             println!("  sleeping for {SLEEP:?} on the pool");
-            lp.queue_work(|| thread::sleep(SLEEP), |_, _| println!("  slept"));
+            lp.queue_work(|| thread::sleep(SLEEP), |_, _, _| println!("  slept"));
         }
         if ticks == 7 {
             lp.timer_stop(timer);
         }
     });
-    lp.run()
+    lp.run(&mut ())
 }

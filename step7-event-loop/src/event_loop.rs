@@ -6,51 +6,46 @@ use std::io;
 use std::mem;
 use std::time::{Duration, Instant};
 
-use peer::Interest;
-use step6_epoll_kqueue::{Event, Poller, Trigger};
+use step6_epoll_kqueue::{Event, Interest, Poller};
 
-use crate::signal::Watch;
+use crate::handle::{Callback, Handle};
 use crate::slab::{Key, Slab};
-use crate::stream::{Listening, Stream};
 use crate::timer::Timers;
 use crate::wakeup::Wakeups;
 use crate::work::Work;
 
-/// A callback that is called once, in a later phase.
-pub(crate) type Callback = Box<dyn FnOnce(&mut Loop)>;
-
-/// What the poller can watch for us.
-pub(crate) enum Handle {
-    Listener(Listening),
-    Stream(Stream),
-    Signal(Watch),
-}
-
 /// An event loop. It belongs to one thread, and so does everything that is called from it.
+///
+/// `S` is the program's state. [`Loop::run`] borrows it, and every callback gets it, so that callbacks can share it; what a
+/// callback needs for itself alone it captures. A program that shares nothing runs its loop with `&mut ()`.
 ///
 /// One turn, each phase a line of [`Loop::run_once`]:
 ///
 /// 1. **Update the time.** All timers of a turn go by the same instant, [`Loop::now`].
 /// 2. **Due timers**, in the order in which they were due.
-/// 3. **Pending callbacks**: completions of writes and of half-closes, and what was cancelled.
+/// 3. **Pending callbacks**: completions of writes, and what was cancelled.
 /// 4. **Poll for I/O**: sleep until a descriptor is ready, but not beyond the next timer; then call back for each that
 ///    is: connections, reads, signals, wakeups.
 /// 5. **Work completions**: `after` callbacks of work that the pool has done.
-/// 6. **Closing callbacks**: first the writes that a close cut off, then the close's own.
+/// 6. **Closing callbacks**: those of writes that a close has cut off.
 ///
-/// No callback is ever called from inside the function that asks for it. So whoever calls `write` or `close` need not
-/// wonder what has changed by the time it returns.
-pub struct Loop {
+/// (libuv had the timers in this place too. Since 1.45 it runs them after the poll.)
+///
+/// No callback is ever called from inside the function that asks for it. So a program that calls `write` or `close` need
+/// not wonder what has changed by the time it returns.
+pub struct Loop<S> {
     pub(crate) now: Instant,
     pub(crate) poller: Poller,
-    pub(crate) handles: Slab<Handle>,
-    pub(crate) timers: Timers,
-    pub(crate) pending: VecDeque<Callback>,
-    pub(crate) closing: VecDeque<Callback>,
-    pub(crate) work: Work,
-    pub(crate) wakeups: Wakeups,
+    pub(crate) handles: Slab<Handle<S>>,
+    pub(crate) timers: Timers<S>,
+    pub(crate) pending: VecDeque<Callback<S>>,
+    pub(crate) closing: VecDeque<Callback<S>>,
+    pub(crate) work: Work<S>,
+    pub(crate) wakeups: Wakeups<S>,
     /// Where reads land; lent to the callback for as long as it runs.
     pub(crate) buffer: Vec<u8>,
+    /// Why a listener is of no use any more.
+    pub(crate) failure: Option<io::Error>,
     events: Vec<Event>,
     stopped: bool,
     running: bool,
@@ -60,9 +55,9 @@ pub struct Loop {
 const WAKEUP: u64 = u64::MAX;
 
 /// The most that one read takes: 64 KiB.
-pub(crate) const BUFFER: usize = 64 * 1024;
+const BUFFER: usize = 64 * 1024;
 
-impl Loop {
+impl<S: 'static> Loop<S> {
     /// A loop with nothing in it. Its thread pool starts with the first work.
     ///
     /// # Errors
@@ -70,7 +65,7 @@ impl Loop {
     pub fn new() -> io::Result<Self> {
         let poller = Poller::new()?;
         let wakeups = Wakeups::new()?;
-        poller.add(&wakeups, WAKEUP, Interest::READ, Trigger::Level)?;
+        poller.add(&wakeups, WAKEUP, Interest::READ)?;
         let work = Work::new(wakeups.bell());
         Ok(Loop {
             now: Instant::now(),
@@ -82,6 +77,7 @@ impl Loop {
             work,
             wakeups,
             buffer: vec![0; BUFFER],
+            failure: None,
             events: Vec::new(),
             stopped: false,
             running: false,
@@ -91,11 +87,11 @@ impl Loop {
     /// Takes turns until nothing is left that could ever call back, or until [`Loop::stop`].
     ///
     /// # Errors
-    /// The poller fails; or the loop runs already, and a callback tries to run it again.
-    pub fn run(&mut self) -> io::Result<()> {
+    /// The poller fails; a listener fails, which is its end; or the loop runs already, and a callback tries to run it again.
+    pub fn run(&mut self, state: &mut S) -> io::Result<()> {
         let mut alive = self.begin()?;
         while alive && !self.stopped {
-            alive = self.turn(None)?;
+            alive = self.turn(state, None)?;
         }
         self.stopped = false;
         Ok(())
@@ -106,12 +102,12 @@ impl Loop {
     ///
     /// # Errors
     /// As [`Loop::run`].
-    pub fn run_once(&mut self) -> io::Result<bool> {
+    pub fn run_once(&mut self, state: &mut S) -> io::Result<bool> {
         self.begin()?;
-        self.turn(None)?;
+        self.turn(state, None)?;
         self.running = true;
         self.update_time();
-        self.run_due_timers();
+        self.run_due_timers(state);
         self.running = false;
         self.stopped = false;
         Ok(self.is_alive())
@@ -121,9 +117,9 @@ impl Loop {
     ///
     /// # Errors
     /// As [`Loop::run`].
-    pub fn run_nowait(&mut self) -> io::Result<bool> {
+    pub fn run_nowait(&mut self, state: &mut S) -> io::Result<bool> {
         self.begin()?;
-        let alive = self.turn(Some(Duration::ZERO))?;
+        let alive = self.turn(state, Some(Duration::ZERO))?;
         self.stopped = false;
         Ok(alive)
     }
@@ -136,17 +132,17 @@ impl Loop {
         Ok(self.is_alive())
     }
 
-    fn turn(&mut self, longest_sleep: Option<Duration>) -> io::Result<bool> {
+    fn turn(&mut self, state: &mut S, longest_sleep: Option<Duration>) -> io::Result<bool> {
         self.running = true;
         self.update_time();
-        self.run_due_timers();
-        self.run_pending();
-        let polled = self.poll(longest_sleep);
-        self.run_work_completions();
-        self.run_closing();
+        self.run_due_timers(state);
+        self.run_pending(state);
+        let polled = self.poll(state, longest_sleep);
+        self.run_work_completions(state);
+        self.run_closing(state);
         self.running = false;
         polled?;
-        Ok(self.is_alive())
+        self.failure.take().map_or(Ok(self.is_alive()), Err)
     }
 
     /// Has [`Loop::run`] return at the end of this turn, which no longer sleeps. Everything stays as it is; the loop can
@@ -173,13 +169,13 @@ impl Loop {
     }
 
     // A callback that is added meanwhile waits for the next turn. So do those of the other phases.
-    fn run_pending(&mut self) {
+    fn run_pending(&mut self, state: &mut S) {
         for callback in mem::take(&mut self.pending) {
-            callback(self);
+            callback(self, state);
         }
     }
 
-    fn poll(&mut self, longest_sleep: Option<Duration>) -> io::Result<()> {
+    fn poll(&mut self, state: &mut S, longest_sleep: Option<Duration>) -> io::Result<()> {
         let at_once = self.stopped
             || !self.pending.is_empty()
             || !self.closing.is_empty()
@@ -192,36 +188,36 @@ impl Loop {
         self.poller.wait(&mut events, timeout)?;
         self.update_time();
         for event in &events {
-            self.on_event(event);
+            self.on_event(state, event);
         }
         self.events = events;
         Ok(())
     }
 
     /// The handle may be gone: closed by a callback earlier in this batch. Then its key finds nothing.
-    fn on_event(&mut self, event: &Event) {
+    fn on_event(&mut self, state: &mut S, event: &Event) {
         if event.token == WAKEUP {
             self.wakeups.clear();
-            self.run_wakeups();
+            self.run_wakeups(state);
             return;
         }
         let key = Key::from_token(event.token);
         match self.handles.get(key) {
-            Some(Handle::Listener(_)) => self.on_listener_ready(key),
-            Some(Handle::Stream(_)) => self.on_stream_ready(key, event.readable, event.writable),
-            Some(Handle::Signal(_)) => self.on_signal_ready(key),
+            Some(Handle::Listener(_)) => self.on_listener_ready(state, key),
+            Some(Handle::Stream(_)) => self.on_stream_ready(state, key, event),
+            Some(Handle::Signal(_)) => self.on_signal_ready(state, key),
             None => {}
         }
     }
 
-    fn run_closing(&mut self) {
+    fn run_closing(&mut self, state: &mut S) {
         for callback in mem::take(&mut self.closing) {
-            callback(self);
+            callback(self, state);
         }
     }
 }
 
-impl fmt::Debug for Loop {
+impl<S> fmt::Debug for Loop<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Loop")
             .field("handles", &self.handles.len())

@@ -13,13 +13,13 @@ use std::sync::Arc;
 use crate::Loop;
 use crate::work::{WorkError, WorkId};
 
-impl Loop {
+impl<S: 'static> Loop<S> {
     /// Opens a file: open(2). The file is shared with the pool's thread while a request runs, hence the [`Arc`].
     pub fn fs_open(
         &mut self,
         path: impl Into<PathBuf>,
         options: &OpenOptions,
-        after: impl FnOnce(&mut Loop, io::Result<Arc<File>>) + 'static,
+        after: impl FnOnce(&mut Loop<S>, &mut S, io::Result<Arc<File>>) + 'static,
     ) -> WorkId {
         let (path, options) = (path.into(), options.clone());
         self.fs_work(move || options.open(path).map(Arc::new), after)
@@ -31,7 +31,7 @@ impl Loop {
         file: &Arc<File>,
         offset: u64,
         length: usize,
-        after: impl FnOnce(&mut Loop, io::Result<Vec<u8>>) + 'static,
+        after: impl FnOnce(&mut Loop<S>, &mut S, io::Result<Vec<u8>>) + 'static,
     ) -> WorkId {
         let file = Arc::clone(file);
         let read = move || {
@@ -49,7 +49,7 @@ impl Loop {
         file: &Arc<File>,
         offset: u64,
         bytes: impl Into<Vec<u8>>,
-        after: impl FnOnce(&mut Loop, io::Result<()>) + 'static,
+        after: impl FnOnce(&mut Loop<S>, &mut S, io::Result<()>) + 'static,
     ) -> WorkId {
         let (file, bytes) = (Arc::clone(file), bytes.into());
         self.fs_work(move || file.write_all_at(&bytes, offset), after)
@@ -59,7 +59,7 @@ impl Loop {
     pub fn fs_stat(
         &mut self,
         path: impl Into<PathBuf>,
-        after: impl FnOnce(&mut Loop, io::Result<Metadata>) + 'static,
+        after: impl FnOnce(&mut Loop<S>, &mut S, io::Result<Metadata>) + 'static,
     ) -> WorkId {
         let path = path.into();
         self.fs_work(move || std::fs::metadata(path), after)
@@ -69,7 +69,7 @@ impl Loop {
     pub fn fs_read(
         &mut self,
         path: impl Into<PathBuf>,
-        after: impl FnOnce(&mut Loop, io::Result<Vec<u8>>) + 'static,
+        after: impl FnOnce(&mut Loop<S>, &mut S, io::Result<Vec<u8>>) + 'static,
     ) -> WorkId {
         let path = path.into();
         self.fs_work(move || std::fs::read(path), after)
@@ -80,7 +80,7 @@ impl Loop {
         &mut self,
         path: impl Into<PathBuf>,
         bytes: impl Into<Vec<u8>>,
-        after: impl FnOnce(&mut Loop, io::Result<()>) + 'static,
+        after: impl FnOnce(&mut Loop<S>, &mut S, io::Result<()>) + 'static,
     ) -> WorkId {
         let (path, bytes) = (path.into(), bytes.into());
         self.fs_work(move || std::fs::write(path, bytes), after)
@@ -89,10 +89,14 @@ impl Loop {
     fn fs_work<T: Send + 'static>(
         &mut self,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
-        after: impl FnOnce(&mut Loop, io::Result<T>) + 'static,
+        after: impl FnOnce(&mut Loop<S>, &mut S, io::Result<T>) + 'static,
     ) -> WorkId {
-        self.queue_work(work, |lp, result| {
-            after(lp, result.unwrap_or_else(|error: WorkError| Err(io::Error::other(error))));
+        self.queue_work(work, |lp, state, result| {
+            after(
+                lp,
+                state,
+                result.unwrap_or_else(|error: WorkError| Err(io::Error::other(error))),
+            );
         })
     }
 }

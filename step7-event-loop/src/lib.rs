@@ -8,10 +8,10 @@
 //! let mut lp = Loop::new()?;
 //! lp.queue_work(
 //!     || (1..=20_u64).product::<u64>(), // on a thread of the pool
-//!     |_, result| println!("20! is {result:?}"), // on this one
+//!     |_, _, result| println!("20! is {result:?}"), // on this one
 //! );
-//! lp.timer_start(Duration::from_millis(1), None, |_, _| println!("meanwhile"));
-//! lp.run()?; // returns when nothing is left to call back
+//! lp.timer_start(Duration::from_millis(1), None, |_, _, _| println!("meanwhile"));
+//! lp.run(&mut ())?; // returns when nothing is left to call back
 //! # Ok(())
 //! # }
 //! ```
@@ -21,26 +21,34 @@
 //! | module | what it is | what libuv calls it |
 //! | --- | --- | --- |
 //! | `event_loop` | the turn | `uv_run` |
-//! | `stream` | connections | `uv_tcp_t`, `uv_stream_t` |
+//! | `handle` | what the loop keeps of everything below | `uv_handle_t` |
+//! | `listen` | listeners | `uv_listen` |
+//! | `stream`, `transfer` | connections | `uv_tcp_t`, `uv_stream_t` |
+//! | `close` | gentle ends | (the program's care) |
 //! | `timer` | timers | `uv_timer_t` |
 //! | `work`, `queue` | the thread pool | `uv_queue_work` |
 //! | `fs` | files, through the pool | `uv_fs_t` |
 //! | `wakeup` | calls from other threads | `uv_async_t` |
 //! | `signal` | signals | `uv_signal_t` |
-//! | `slab` | handles that go stale instead of wrong | (pointers, and the caller's care) |
+//! | `slab` | handles that go stale instead of wrong | (pointers, and the program's care) |
 //!
 //! One rule makes callbacks safe that close, stop or replace anything, themselves included: a callback is taken out of
 //! its slot, called with `&mut Loop`, and put back only if its slot still holds the same handle. What a callback keeps
-//! between calls it captures; there is no user data pointer.
+//! between calls it captures; what callbacks share is the loop's state, which each of them is given. There is no user data
+//! pointer.
 #![forbid(unsafe_code)]
 
+mod close;
 mod event_loop;
 mod fs;
+mod handle;
+mod listen;
 mod queue;
 mod signal;
 mod slab;
 mod stream;
 mod timer;
+mod transfer;
 mod wakeup;
 mod work;
 
@@ -50,8 +58,9 @@ mod sync {
 }
 
 pub use event_loop::Loop;
+pub use listen::ListenerId;
 pub use signal::SignalId;
-pub use stream::{HIGH_WATER_MARK, ListenerId, StreamId};
+pub use stream::{HIGH_WATER_MARK, StreamId};
 pub use timer::TimerId;
 pub use wakeup::{Waker, WakeupId};
 pub use work::{POOL_THREADS, WorkError, WorkId};

@@ -13,17 +13,15 @@
 //! The order of things is no longer the order of lines. The labs go on from here: several processes on one listener,
 //! and a pool that grows.
 
-use std::cell::Cell;
 use std::io;
 use std::process::ExitCode;
-use std::rc::Rc;
 use std::time::Duration;
 
 use clap::Parser;
 use nix::sys::signal::Signal;
 use protocol::{GREETING, Session};
-use server::{Listener, shutdown};
-use step7_event_loop::{ListenerId, Loop, StreamId};
+use server::Listener;
+use step7_event_loop::{Loop, StreamId};
 
 #[derive(Parser)]
 #[command(about)]
@@ -37,90 +35,30 @@ fn main() -> ExitCode {
     server::run(&arguments.options, serve)
 }
 
+/// How long the conversations may take to end when the server is told to stop.
+const GRACE: Duration = Duration::from_secs(1);
+
 fn serve(listener: Listener) -> io::Result<()> {
     let mut lp = Loop::new()?;
-    let failure = Rc::new(Cell::new(None));
-    let noted = Rc::clone(&failure);
-    let listener = lp.listen(listener, move |lp, accepted| match accepted {
-        Ok(stream) => on_peer_connected(lp, stream),
-        Err(error) => {
-            noted.set(Some(error)); // the listener's end, and ours
-            lp.stop();
-        }
-    })?;
+    let listener = lp.listen(listener, on_peer_connected)?;
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
-        lp.signal_start(signal, move |lp, _| on_stop(lp, listener))?;
+        lp.signal_start(signal, move |lp, _, _| {
+            lp.close_listener_gently(listener, GRACE, |lp, _| lp.stop());
+        })?;
     }
-    if shutdown::requested() {
-        return Ok(()); // by a signal that came before they were watched
-    }
-    lp.run()?;
-    failure.take().map_or(Ok(()), Err)
+    lp.run(&mut ())
 }
 
-fn on_peer_connected(lp: &mut Loop, stream: StreamId) {
+fn on_peer_connected(lp: &mut Loop<()>, _: &mut (), stream: StreamId) {
+    lp.write(stream, &[GREETING]);
     let mut session = Session::new();
-    send(lp, stream, vec![GREETING]);
-    let started = lp.read_start(stream, move |lp, stream, received| match received {
-        Ok([]) => lp.shutdown(stream, move |lp, _| lp.close(stream, |_| ())), // once all it is owed is sent
-        Ok(bytes) => {
+    lp.read_start(stream, move |lp, _, stream, received| match received {
+        Ok(bytes @ [_, ..]) => {
             let mut reply = Vec::new();
             session.receive(bytes, &mut reply);
-            send(lp, stream, reply);
+            lp.write(stream, &reply);
         }
-        Err(_) => lp.close(stream, |_| ()), // the stream has logged why
+        // The end, or an error that the stream has logged.
+        _ => lp.close_gently(stream),
     });
-    if started.is_err() {
-        lp.close(stream, |_| ());
-    }
-}
-
-/// What the socket takes goes at once; only what it does not take is queued, and called back for.
-fn send(lp: &mut Loop, stream: StreamId, mut bytes: Vec<u8>) {
-    match lp.try_write(stream, &bytes) {
-        Ok(sent) if sent == bytes.len() => {}
-        Ok(sent) => {
-            bytes.drain(..sent);
-            lp.write(stream, bytes, move |lp, result| {
-                if result.is_err() {
-                    lp.close(stream, |_| ());
-                }
-            });
-        }
-        Err(_) => lp.close(stream, |_| ()),
-    }
-}
-
-/// No more clients; those who are owed something have a second to fetch it.
-fn on_stop(lp: &mut Loop, listener: ListenerId) {
-    lp.close_listener(listener);
-    for stream in lp.streams() {
-        if lp.owed(stream) == 0 && !lp.has_input(stream) {
-            lp.close(stream, stop_after_the_last);
-        } else {
-            let _ = lp.read_stop(stream);
-            lp.shutdown(stream, move |lp, _| discard_input(lp, stream)); // once all it is owed is sent
-        }
-    }
-    lp.timer_start(Duration::from_secs(1), None, |lp, _| lp.stop());
-    stop_after_the_last(lp);
-}
-
-/// To close with input unread would reset the connection, and with it what is on its way to the peer.
-fn discard_input(lp: &mut Loop, stream: StreamId) {
-    let discarding = lp.read_start(stream, |lp, stream, received| {
-        if !matches!(received, Ok([_, ..])) {
-            lp.close(stream, stop_after_the_last);
-        }
-    });
-    if discarding.is_err() {
-        lp.close(stream, stop_after_the_last);
-    }
-}
-
-/// The watched signals would keep the loop alive for ever.
-fn stop_after_the_last(lp: &mut Loop) {
-    if lp.streams().is_empty() {
-        lp.stop();
-    }
 }

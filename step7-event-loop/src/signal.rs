@@ -1,30 +1,20 @@
 //! Signals, as callbacks in the loop rather than interruptions anywhere.
 
 use std::io::{self, Read};
-use std::os::unix::net::UnixStream;
 
 use nix::sys::signal::Signal;
-use peer::Interest;
-use step6_epoll_kqueue::Trigger;
+use step6_epoll_kqueue::Interest;
 use tracing::trace_span;
 
 use crate::Loop;
-use crate::event_loop::Handle;
+use crate::handle::{Handle, Watch};
 use crate::slab::Key;
 
 /// A signal that is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SignalId(Key);
 
-type OnSignal = Box<dyn FnMut(&mut Loop, SignalId)>;
-
-pub(crate) struct Watch {
-    pipe: UnixStream,
-    /// Empty while the callback runs.
-    on_signal: Option<OnSignal>,
-}
-
-impl Loop {
+impl<S: 'static> Loop<S> {
     /// Calls `on_signal` when the process receives `signal`. Several in quick succession may be one call.
     ///
     /// A process has one handler for each signal: watch it in one place. It keeps the loop alive until
@@ -35,14 +25,13 @@ impl Loop {
     pub fn signal_start(
         &mut self,
         signal: Signal,
-        on_signal: impl FnMut(&mut Loop, SignalId) + 'static,
+        on_signal: impl FnMut(&mut Loop<S>, &mut S, SignalId) + 'static,
     ) -> io::Result<SignalId> {
         let pipe = server::signals::watch(signal)?;
         let watch = Watch { pipe, on_signal: Some(Box::new(on_signal)) };
         let key = self.handles.insert(Handle::Signal(watch));
         if let Some(Handle::Signal(watch)) = self.handles.get(key)
-            && let Err(error) =
-                self.poller.add(&watch.pipe, key.to_token(), Interest::READ, Trigger::Level)
+            && let Err(error) = self.poller.add(&watch.pipe, key.to_token(), Interest::READ)
         {
             self.handles.remove(key);
             return Err(error);
@@ -56,11 +45,11 @@ impl Loop {
             && self.handles.remove(id.0).is_some()
     }
 
-    pub(crate) fn on_signal_ready(&mut self, key: Key) {
+    pub(crate) fn on_signal_ready(&mut self, state: &mut S, key: Key) {
         let Some(Handle::Signal(watch)) = self.handles.get_mut(key) else { return };
         let _ = watch.pipe.read(&mut [0; 64]);
         let Some(mut on_signal) = watch.on_signal.take() else { return };
-        trace_span!("on_signal").in_scope(|| on_signal(self, SignalId(key)));
+        trace_span!("on_signal").in_scope(|| on_signal(self, state, SignalId(key)));
         if let Some(Handle::Signal(watch)) = self.handles.get_mut(key) {
             watch.on_signal = Some(on_signal);
         }

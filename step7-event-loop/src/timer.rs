@@ -15,26 +15,26 @@ use crate::slab::{Key, Slab};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TimerId(Key);
 
-type OnTimer = Box<dyn FnMut(&mut Loop, TimerId)>;
+type OnTimer<S> = Box<dyn FnMut(&mut Loop<S>, &mut S, TimerId)>;
 
-struct Timer {
+struct Timer<S> {
     due: Due,
     repeat: Option<Duration>,
     /// Empty while the callback runs.
-    on_timer: Option<OnTimer>,
+    on_timer: Option<OnTimer<S>>,
 }
 
 /// When, and of those at the same instant, which first.
 type Due = (Instant, u64);
 
 /// All timers of a loop.
-pub(crate) struct Timers {
-    timers: Slab<Timer>,
+pub(crate) struct Timers<S> {
+    timers: Slab<Timer<S>>,
     queue: BTreeMap<Due, TimerId>,
     started: u64,
 }
 
-impl Timers {
+impl<S> Timers<S> {
     pub(crate) fn new() -> Self {
         Timers { timers: Slab::new(), queue: BTreeMap::new(), started: 0 }
     }
@@ -54,7 +54,7 @@ impl Timers {
     }
 }
 
-impl Loop {
+impl<S: 'static> Loop<S> {
     /// Calls `on_timer` when `delay` is over, and then, if `repeat` is given, again and again at that interval.
     ///
     /// Times count from [`Loop::now`], which a callback that computes for a while leaves behind. A callback may come late,
@@ -64,7 +64,7 @@ impl Loop {
         &mut self,
         delay: Duration,
         repeat: Option<Duration>,
-        on_timer: impl FnMut(&mut Loop, TimerId) + 'static,
+        on_timer: impl FnMut(&mut Loop<S>, &mut S, TimerId) + 'static,
     ) -> TimerId {
         let due = self.timers.next_in_order(later(self.now, delay));
         let repeat = repeat.map(|interval| interval.max(Duration::from_millis(1)));
@@ -88,7 +88,7 @@ impl Loop {
 
     /// Phase 2 of a turn. The due timers are listed first, so that one which is started or re-armed by a callback waits
     /// for the next turn, however soon it is due: otherwise timers could keep the loop from ever getting to its I/O.
-    pub(crate) fn run_due_timers(&mut self) {
+    pub(crate) fn run_due_timers(&mut self, state: &mut S) {
         let due: Vec<_> =
             self.timers.queue.range(..=(self.now, u64::MAX)).map(|(_, &id)| id).collect();
         for id in due {
@@ -108,7 +108,7 @@ impl Loop {
                 }
                 None => drop(self.timers.timers.remove(id.0)),
             }
-            trace_span!("on_timer").in_scope(|| on_timer(self, id));
+            trace_span!("on_timer").in_scope(|| on_timer(self, state, id));
             if let Some(timer) = self.timers.timers.get_mut(id.0) {
                 timer.on_timer = Some(on_timer);
             }

@@ -57,22 +57,22 @@ impl Bell {
     }
 }
 
-type OnWakeup = Box<dyn FnMut(&mut Loop, WakeupId)>;
+type OnWakeup<S> = Box<dyn FnMut(&mut Loop<S>, &mut S, WakeupId)>;
 
-struct Entry {
+struct Entry<S> {
     called: Arc<AtomicBool>,
     /// Empty while the callback runs.
-    on_wakeup: Option<OnWakeup>,
+    on_wakeup: Option<OnWakeup<S>>,
 }
 
 /// The loop's end.
-pub(crate) struct Wakeups {
+pub(crate) struct Wakeups<S> {
     reader: UnixStream,
     bell: Bell,
-    entries: Slab<Entry>,
+    entries: Slab<Entry<S>>,
 }
 
-impl Wakeups {
+impl<S> Wakeups<S> {
     pub(crate) fn new() -> io::Result<Self> {
         let (reader, writer) = UnixStream::pair()?;
         reader.set_nonblocking(true)?;
@@ -96,18 +96,18 @@ impl Wakeups {
     }
 }
 
-impl AsFd for Wakeups {
+impl<S> AsFd for Wakeups<S> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.reader.as_fd()
     }
 }
 
-impl Loop {
+impl<S: 'static> Loop<S> {
     /// Registers a callback that any thread can ask for, with the [`Waker`] to do it. It keeps the loop alive until
     /// [`Loop::wakeup_stop`].
     pub fn wakeup_start(
         &mut self,
-        on_wakeup: impl FnMut(&mut Loop, WakeupId) + 'static,
+        on_wakeup: impl FnMut(&mut Loop<S>, &mut S, WakeupId) + 'static,
     ) -> (WakeupId, Waker) {
         let called = Arc::new(AtomicBool::new(false));
         let entry = Entry { called: Arc::clone(&called), on_wakeup: Some(Box::new(on_wakeup)) };
@@ -120,15 +120,15 @@ impl Loop {
         self.wakeups.entries.remove(id.0).is_some()
     }
 
-    pub(crate) fn run_wakeups(&mut self) {
-        let keys: Vec<_> = self.wakeups.entries.keys().collect();
+    pub(crate) fn run_wakeups(&mut self, state: &mut S) {
+        let keys: Vec<_> = self.wakeups.entries.iter().map(|(key, _)| key).collect();
         for key in keys {
             let Some(entry) = self.wakeups.entries.get_mut(key) else { continue };
             if !entry.called.swap(false, Ordering::AcqRel) {
                 continue;
             }
             let Some(mut on_wakeup) = entry.on_wakeup.take() else { continue };
-            trace_span!("on_wakeup").in_scope(|| on_wakeup(self, WakeupId(key)));
+            trace_span!("on_wakeup").in_scope(|| on_wakeup(self, state, WakeupId(key)));
             if let Some(entry) = self.wakeups.entries.get_mut(key) {
                 entry.on_wakeup = Some(on_wakeup);
             }

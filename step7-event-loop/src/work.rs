@@ -15,7 +15,7 @@ use std::thread;
 use tracing::{trace_span, warn};
 
 use crate::Loop;
-use crate::event_loop::Callback;
+use crate::handle::Callback;
 use crate::queue::Queue;
 use crate::wakeup::Bell;
 
@@ -52,10 +52,10 @@ struct Job {
 }
 
 /// The loop's side of the pool.
-pub(crate) struct Work {
+pub(crate) struct Work<S> {
     last_id: u64,
     /// What to call when the work of that number comes back.
-    after: HashMap<WorkId, Callback>,
+    after: HashMap<WorkId, Callback<S>>,
     queue: Arc<Queue<Job>>,
     done: Arc<Mutex<Vec<WorkId>>>,
     bell: Bell,
@@ -65,7 +65,7 @@ pub(crate) struct Work {
     warned: bool,
 }
 
-impl Work {
+impl<S> Work<S> {
     pub(crate) fn new(bell: Bell) -> Self {
         Work {
             last_id: 0,
@@ -110,13 +110,13 @@ impl Work {
 }
 
 /// Jobs that nobody has started are dropped. One that runs is not waited for: nobody is left to hear of it.
-impl Drop for Work {
+impl<S> Drop for Work<S> {
     fn drop(&mut self) {
         self.queue.close();
     }
 }
 
-impl Loop {
+impl<S: 'static> Loop<S> {
     /// Has the pool run `work`, and calls `after` with its result on the loop's thread.
     ///
     /// Work is started in the order in which it was queued. How it ends is up to the threads: completions may come in
@@ -124,7 +124,7 @@ impl Loop {
     pub fn queue_work<T: Send + 'static>(
         &mut self,
         work: impl FnOnce() -> T + Send + 'static,
-        after: impl FnOnce(&mut Loop, Result<T, WorkError>) + 'static,
+        after: impl FnOnce(&mut Loop<S>, &mut S, Result<T, WorkError>) + 'static,
     ) -> WorkId {
         self.work.last_id += 1;
         let id = WorkId(self.work.last_id);
@@ -135,10 +135,10 @@ impl Loop {
             let outcome = catch_unwind(AssertUnwindSafe(work)).map_err(message_of);
             *cell.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
         });
-        let after = Box::new(move |lp: &mut Loop| {
+        let after = Box::new(move |lp: &mut Loop<S>, state: &mut S| {
             let outcome = result.lock().unwrap_or_else(PoisonError::into_inner).take();
             let outcome = outcome.unwrap_or(Err(WorkError::Cancelled));
-            trace_span!("after_work").in_scope(|| after(lp, outcome));
+            trace_span!("after_work").in_scope(|| after(lp, state, outcome));
         });
         self.work.after.insert(id, after);
         self.work.queue.push(Job { id, run });
@@ -166,11 +166,11 @@ impl Loop {
         self.work.threads = threads.max(1);
     }
 
-    pub(crate) fn run_work_completions(&mut self) {
+    pub(crate) fn run_work_completions(&mut self, state: &mut S) {
         let done = mem::take(&mut *self.work.done.lock().unwrap_or_else(PoisonError::into_inner));
         for id in done {
             if let Some(after) = self.work.after.remove(&id) {
-                after(self);
+                after(self, state);
             }
         }
     }

@@ -2,20 +2,13 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use check::process::Server;
+use subprocess::Server;
 
-/// cargo builds the examples along with the tests, into the folder beside theirs; but not when one test is picked by
-/// `--test`.
 fn start(mode: &str) -> Server {
-    let mut path: PathBuf = std::env::current_exe().unwrap();
-    path.pop();
-    path.set_file_name("examples");
-    let path = path.join("isprime-server");
-    assert!(path.exists(), "first: cargo build -p step7-event-loop --example isprime-server");
-    Server::start(path, ["0", "-q", "--mode", mode]).unwrap()
+    let binary = check::example("isprime-server").unwrap();
+    Server::start(binary, ["0", "-q", "--mode", mode]).unwrap()
 }
 
 fn connect(address: SocketAddr) -> BufReader<TcpStream> {

@@ -15,13 +15,12 @@ mod cases;
 mod client;
 pub mod in_process;
 mod own;
-pub mod process;
 
 pub use ::client::raise_descriptor_limit;
 pub use cases::cases;
 pub use client::{Client, Failure, Outcome, ensure, set_patience, wait_until};
-pub use own::idle_costs_nothing;
-use process::Server;
+pub use own::{example, idle_costs_nothing, reports_unwritable_output};
+use subprocess::Server;
 
 /// What a server may promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +125,7 @@ impl Target {
     /// # Errors
     /// It does not listen, or it is a script that stays between us and the server.
     pub fn command(program: OsString, arguments: Vec<OsString>) -> io::Result<Self> {
-        let address = process::free_address()?;
+        let address = subprocess::free_address()?;
         let port = address.port().to_string();
         Ok(match Server::announces(&program, with_port(&arguments, &port), address)? {
             true => Target::Command(program, arguments),
@@ -163,7 +162,7 @@ impl Target {
         let mut attempts = 3;
         loop {
             attempts -= 1;
-            let address = process::free_address()?;
+            let address = subprocess::free_address()?;
             let (program, arguments) = self.with_port(&address.port().to_string(), further)?;
             match Server::start_unannounced(descriptors, program, arguments, address) {
                 Err(_) if attempts > 0 => {}
@@ -186,7 +185,7 @@ impl Target {
     /// Runs the command where it must fail, and so end by itself.
     fn run(&self, port: &str, further: &[&str]) -> Result<Output, Failure> {
         let (program, arguments) = self.with_port(port, further)?;
-        Ok(process::run(program, arguments, client::patience())?)
+        Ok(subprocess::run(program, arguments, client::patience())?)
     }
 
     /// The command with the port put in.

@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // A Ctrl-C reaches the server that is being checked too, a kill does not.
     let handler = ctrlc::set_handler(|| {
-        check::process::kill_all();
+        subprocess::kill_all();
         std::process::exit(130);
     });
     match handler.map_err(io::Error::other).and_then(|()| try_main(&arguments)) {

@@ -1,12 +1,15 @@
 //! What the tests of several stages do besides the cases.
 
-use std::thread;
+use std::fs::File;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
+use std::{io, thread};
 
 use ::client::raise_descriptor_limit;
+use subprocess::Server;
 
-use crate::client::{Client, Outcome, ensure};
-use crate::process::Server;
+use crate::client::{Client, Failure, Outcome, ensure};
 
 /// With so many peers who say nothing the server uses no CPU time at all, and is there when one speaks.
 ///
@@ -28,4 +31,38 @@ pub fn idle_costs_nothing(binary: &str, arguments: &[&str], peers: usize) -> Out
         })?;
     }
     clients.iter_mut().try_for_each(|client| client.echo(b"^hello$"))
+}
+
+/// The path of an example of the package whose test calls this. cargo builds the examples along with the tests, into the
+/// folder beside theirs; but not when one test is picked by `--test`.
+///
+/// # Errors
+/// It has not been built.
+pub fn example(name: &str) -> Result<String, Failure> {
+    let test = std::env::current_exe()?;
+    let path =
+        test.parent().and_then(Path::parent).unwrap_or(Path::new(".")).join("examples").join(name);
+    ensure(path.exists(), || format!("first build the example: cargo build --example {name}"))?;
+    Ok(path.to_string_lossy().into_owned())
+}
+
+/// Whether a program reports that its output cannot be written (a full disk, Linux only), and does not mind when nobody
+/// reads it. `command` makes the program's command.
+///
+/// # Errors
+/// It does not, or it cannot be started.
+pub fn reports_unwritable_output(command: impl Fn() -> Command) -> Outcome {
+    let (reader, writer) = io::pipe()?;
+    drop(reader);
+    let output = command().stdout(writer).output()?;
+    ensure(output.status.success(), || format!("nobody reads: {output:?}"))?;
+    if cfg!(target_os = "linux") {
+        let full = File::options().write(true).open("/dev/full")?;
+        let output = command().stdout(full).output()?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let right =
+            output.status.code() == Some(1) && stderr.starts_with("error: cannot write the ");
+        ensure(right, || format!("the disk is full: {output:?}"))?;
+    }
+    Ok(())
 }

@@ -6,8 +6,8 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use check::Client;
-use check::process::Server;
 use serde_json::Value;
+use subprocess::Server;
 
 use crate::{Executables, Measurement, STAGES, Settings, build, measure, stop};
 

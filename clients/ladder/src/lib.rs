@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use std::{process, thread};
 
-use check::process::{Server, Usage};
 use serde::Serialize;
 use serde_json::Value;
 use simple_client::{Event, Report};
+use subprocess::{Server, Usage};
 
 mod build;
 pub mod claims;
@@ -111,7 +111,7 @@ pub struct Measurement {
     pub cpu: f64,
     /// The most memory it had resident, in bytes.
     pub peak_memory: u64,
-    /// How often a thread went to sleep.
+    /// How often a thread went to sleep, until the server was told to stop. By its own count, as is the next.
     pub voluntary_switches: u64,
     /// How often a thread was interrupted for another.
     pub involuntary_switches: u64,
@@ -155,7 +155,7 @@ impl Drop for Trace {
 /// Kills the servers that are being measured and removes what they have written: for a program that is told to stop, and
 /// must end at once.
 pub fn abandon() {
-    check::process::kill_all();
+    subprocess::kill_all();
     STAGES.iter().for_each(|&stage| drop(Trace::new(stage)));
 }
 
@@ -218,8 +218,8 @@ pub fn measure(
         found_nothing: sum(&stats, "would_block", asks),
         cpu: (usage.user + usage.system).as_secs_f64(),
         peak_memory: usage.peak_memory,
-        voluntary_switches: usage.voluntary_switches,
-        involuntary_switches: usage.involuntary_switches,
+        voluntary_switches: stats["switches"]["voluntary"].as_u64().unwrap_or_default(),
+        involuntary_switches: stats["switches"]["involuntary"].as_u64().unwrap_or_default(),
         greeted: greeted(&report),
         timeline: timeline.transpose()?,
     })

@@ -18,7 +18,7 @@ pub(crate) const COLUMNS: [(&str, &str); 9] = [
     ("memory", "the most it had resident (/proc on Linux, else wait4)"),
     (
         "switches",
-        "how often a thread of it went to sleep, + how often it was interrupted for another (wait4)",
+        "how often a thread of it went to sleep, + how often it was interrupted for another (getrusage)",
     ),
 ];
 

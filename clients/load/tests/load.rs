@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use check::in_process;
-use check::process::reports_unwritable_output;
+use check::reports_unwritable_output;
 use load::{Options, run, run_counted, run_visits};
 use protocol::Session;
 

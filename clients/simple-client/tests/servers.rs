@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use check::in_process;
-use check::process::reports_unwritable_output;
+use check::reports_unwritable_output;
 use protocol::Session;
 use simple_client::{Options, Report, run};
 

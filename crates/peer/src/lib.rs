@@ -1,8 +1,7 @@
 //! One client of a non-blocking server.
 //!
-//! [`serve_connection`](../server/connection/fn.serve_connection.html) is a conversation written top to bottom: its
-//! thread sleeps in recv, then in send, and *where it sleeps* is the client's state. Take the thread away and that
-//! state needs a place of its own. It is a [`Peer`]: the protocol's session, and the outbox of what is still owed. The
+//! `serve_connection` of steps 1 and 2 is a conversation written top to bottom: its thread sleeps in recv, then in send,
+//! and *where it sleeps* is the client's state. Take the thread away and that state needs a place of its own. It is a [`Peer`]: the protocol's session, and the outbox of what is still owed. The
 //! conversation falls into three callbacks, cut where the thread would have slept, and each of them returns what the
 //! peer waits for next, its [`Interest`]:
 //!
@@ -23,12 +22,14 @@
 //! as what one recv took, at most [`Buffers::SIZE`] bytes.
 #![forbid(unsafe_code)]
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::thread;
-use std::time::Duration;
+use std::io::{self, Read, Write};
 
 use protocol::{GREETING, Session};
 use tracing::trace_span;
+
+mod outbox;
+
+pub use outbox::{Outbox, send};
 
 /// What a peer waits for: to be readable, to be writable, or nothing any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,27 +74,33 @@ impl Default for Buffers {
 }
 
 /// One client: its stream, its place in the protocol, and what it is owed.
+///
+/// Dropping the peer drops its stream, and closes it. If it is still owed something, that is offered to the stream once
+/// more, as std's `BufWriter` does it.
 #[derive(Debug)]
-pub struct Peer<S> {
-    /// The connection. Dropping the peer closes it.
+pub struct Peer<S: Write> {
+    /// The connection.
     pub stream: S,
     session: Session,
-    /// Bytes that the socket did not take yet. Nearly always empty, and then it owns no memory.
-    outbox: Vec<u8>,
-    /// How many bytes of the outbox have been sent.
-    sent: usize,
+    outbox: Outbox,
 }
 
-impl<S> Peer<S> {
+impl<S: Write> Peer<S> {
     /// What the peer waits for: writability if it is owed something, else readability. Never both, never neither.
     pub fn interest(&self) -> Interest {
         if self.outbox.is_empty() { Interest::READ } else { Interest::WRITE }
     }
 }
 
+impl<S: Write> Drop for Peer<S> {
+    fn drop(&mut self) {
+        let _ = self.outbox.flush(&mut self.stream);
+    }
+}
+
 /// A client has connected: it is owed the greeting.
-pub fn on_peer_connected<S>(stream: S) -> Peer<S> {
-    Peer { stream, session: Session::new(), outbox: vec![GREETING], sent: 0 }
+pub fn on_peer_connected<S: Write>(stream: S) -> Peer<S> {
+    Peer { stream, session: Session::new(), outbox: Outbox::new(vec![GREETING]) }
 }
 
 /// The peer may have something to say: receives once and answers at once.
@@ -102,8 +109,8 @@ pub fn on_peer_connected<S>(stream: S) -> Peer<S> {
 /// read again before [`on_peer_ready_send`] has sent it all.
 ///
 /// # Errors
-/// [`ErrorKind::WouldBlock`] if there was nothing to receive: no end of the peer, ask again later. Any other error is
-/// the end of this peer.
+/// [`WouldBlock`](io::ErrorKind::WouldBlock) if there was nothing to receive: ask again later. Any other error is the end
+/// of this peer.
 pub fn on_peer_ready_recv<S: Read + Write>(
     peer: &mut Peer<S>,
     buffers: &mut Buffers,
@@ -116,72 +123,16 @@ pub fn on_peer_ready_recv<S: Read + Write>(
     }
     buffers.reply.clear();
     peer.session.receive(&buffers.input[..received], &mut buffers.reply);
-    let sent = send(&mut peer.stream, &buffers.reply)?;
-    peer.outbox.extend_from_slice(&buffers.reply[sent..]);
+    peer.outbox.send(&mut peer.stream, &buffers.reply)?;
     Ok(peer.interest())
 }
 
 /// The peer's socket may take more: sends from where the last send stopped.
 ///
 /// # Errors
-/// Any error is the end of this peer; that the socket takes no more for now is none.
+/// Any error is the end of this peer; a full socket is not an error.
 pub fn on_peer_ready_send<S: Write>(peer: &mut Peer<S>) -> io::Result<Interest> {
     let _span = trace_span!("on_peer_ready_send").entered();
-    peer.sent += send(&mut peer.stream, &peer.outbox[peer.sent..])?;
-    if peer.sent == peer.outbox.len() {
-        peer.outbox = Vec::new();
-        peer.sent = 0;
-    }
+    peer.outbox.flush(&mut peer.stream)?;
     Ok(peer.interest())
-}
-
-/// Sends until the socket takes no more; how many bytes it took.
-///
-/// A short write is followed by another try: only would-block says that the socket is full, and an edge-triggered
-/// server must have heard it, or it will never hear of this socket again.
-///
-/// # Errors
-/// Any error but would-block is the end of this peer.
-pub fn send<S: Write>(stream: &mut S, bytes: &[u8]) -> io::Result<usize> {
-    let mut sent = 0;
-    while sent < bytes.len() {
-        match stream.write(&bytes[sent..]) {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(taken) => sent += taken,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(sent)
-}
-
-/// The server has been told to stop: goes on sending what peers are owed until nobody is owed anything any more, or
-/// `expired` says that their time is up.
-pub fn send_what_is_owed<'a, S: Write + 'a>(
-    peers: impl IntoIterator<Item = &'a mut Peer<S>>,
-    expired: impl Fn() -> bool,
-) {
-    let owed = peers.into_iter().filter(|peer| peer.interest().write);
-    send_to_all(
-        owed,
-        |peer| on_peer_ready_send(peer).is_ok_and(|interest| interest.write),
-        expired,
-    );
-}
-
-/// The same for whoever keeps what is owed elsewhere than in a [`Peer`]: `send` sends what can be sent now, and says
-/// whether anything is still owed after it.
-pub fn send_to_all<'a, T: 'a>(
-    receivers: impl IntoIterator<Item = &'a mut T>,
-    mut send: impl FnMut(&mut T) -> bool,
-    expired: impl Fn() -> bool,
-) {
-    let mut owed: Vec<_> = receivers.into_iter().collect();
-    loop {
-        owed.retain_mut(|receiver| send(receiver));
-        if owed.is_empty() || expired() {
-            return;
-        }
-        thread::sleep(Duration::from_millis(1));
-    }
 }

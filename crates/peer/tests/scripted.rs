@@ -3,10 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 
-use peer::{
-    Buffers, Interest, Peer, on_peer_connected, on_peer_ready_recv, on_peer_ready_send,
-    send_what_is_owed,
-};
+use peer::{Buffers, Interest, Peer, on_peer_connected, on_peer_ready_recv, on_peer_ready_send};
 
 /// What the next read or write of the stream comes to.
 enum Step {
@@ -76,7 +73,7 @@ fn greeted(steps: impl IntoIterator<Item = Step>) -> Peer<Scripted> {
 
 #[test]
 fn the_greeting_is_owed_before_anything_is_read() {
-    let peer = on_peer_connected(Scripted::new([]));
+    let peer = on_peer_connected(Scripted::new([WOULD_BLOCK]));
     assert_eq!(peer.interest(), Interest::WRITE);
 }
 
@@ -165,25 +162,27 @@ fn a_socket_that_takes_nothing_without_an_error_is_no_endless_loop() {
 }
 
 #[test]
-fn at_the_end_the_owed_are_sent_to_and_the_others_left_alone() {
-    let mut owed = greeted([Receive(b"^ab"), WOULD_BLOCK, WOULD_BLOCK, Take(1), Take(1)]);
-    on_peer_ready_recv(&mut owed, &mut Buffers::new()).unwrap();
-    let idle = greeted([]);
-    let mut reset = greeted([Receive(b"^ab"), WOULD_BLOCK, Fail(ErrorKind::ConnectionReset)]);
-    on_peer_ready_recv(&mut reset, &mut Buffers::new()).unwrap();
-
-    let mut peers = [owed, idle, reset];
-    send_what_is_owed(&mut peers, || false);
-    assert_eq!(peers[0].stream.sent, b"bc");
-    assert!(peers.iter().all(|peer| peer.stream.steps.is_empty()));
+fn what_a_peer_is_owed_when_it_is_dropped_is_offered_to_its_stream() {
+    let mut stream =
+        Scripted::new([Take(1), Receive(b"^abc"), Take(1), WOULD_BLOCK, Take(1), Take(9)]);
+    let mut peer = on_peer_connected(&mut stream);
+    on_peer_ready_send(&mut peer).unwrap();
+    on_peer_ready_recv(&mut peer, &mut Buffers::new()).unwrap();
+    drop(peer);
+    assert_eq!(stream.sent, b"*bcd");
+    assert!(stream.steps.is_empty());
 }
 
 #[test]
-fn at_the_end_a_peer_that_does_not_read_is_not_waited_for() {
-    let mut peer = greeted([Receive(b"^ab"), WOULD_BLOCK, WOULD_BLOCK]);
-    on_peer_ready_recv(&mut peer, &mut Buffers::new()).unwrap();
-    send_what_is_owed([&mut peer], || true);
-    assert_eq!(peer.interest(), Interest::WRITE);
+fn a_peer_that_is_owed_nothing_is_dropped_without_a_call() {
+    drop(greeted([]));
+}
+
+#[test]
+fn a_stream_that_takes_nothing_any_more_does_not_hold_up_the_drop() {
+    let mut stream = Scripted::new([Fail(ErrorKind::BrokenPipe)]);
+    drop(on_peer_connected(&mut stream));
+    assert!(stream.steps.is_empty());
 }
 
 mod random {
@@ -253,7 +252,7 @@ mod random {
                     Err(error) => prop_assert_eq!(error.kind(), ErrorKind::WouldBlock),
                 }
             }
-            prop_assert_eq!(peer.stream.sent, expected);
+            prop_assert_eq!(&peer.stream.sent, &expected);
         }
     }
 }

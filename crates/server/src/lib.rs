@@ -6,19 +6,17 @@
 //! | --- | --- |
 //! | [`options`] | the command line that every server understands |
 //! | [`listener`] | socket, bind, listen; what can go wrong with accept; running out of descriptors |
-//! | [`connection`] | [`serve_connection`]: one client on a thread of its own, blocking (steps 1 and 2) |
+//! | [`stream`] | a connected peer: recv, send, and the end of its connection |
 //! | [`sys`] | the system calls that can wait: counted, traced, EINTR retried |
-//! | [`shutdown`] | SIGINT and SIGTERM, and the second of grace after them |
+//! | [`shutdown`] | SIGINT and SIGTERM |
+//! | [`linger()`] | the end of all connections when the server is told to stop |
 //! | [`signals`] | signals as readable bytes, for an event loop (step 7) |
-//! | [`children`] | child processes: how one ended, an end for all (the labs) |
 //! | [`statistics`] | the summary at the end, and `--stats` |
 //! | [`logging`] | the log on stderr, and `--trace` |
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-pub mod children;
-pub mod connection;
 mod linger;
 pub mod listener;
 pub mod logging;
@@ -26,13 +24,14 @@ pub mod options;
 pub mod shutdown;
 pub mod signals;
 pub mod statistics;
+pub mod stream;
 pub mod sys;
+mod syscall;
 
-pub use connection::serve_connection;
 pub use linger::linger;
 pub use listener::Listener;
 pub use options::Options;
-pub use sys::Stream;
+pub use stream::Stream;
 
 /// Runs one stage: logging, signals, the listener, then `serve` until SIGINT or SIGTERM, then the summary.
 ///
@@ -57,9 +56,9 @@ fn try_run(options: &Options, serve: impl FnOnce(Listener) -> io::Result<()>) ->
     let _ = stdout.flush();
 
     let outcome = serve(listener);
-    shutdown::wait_for_replies();
+    let switches = statistics::switches();
     linger();
-    statistics::report(options.stats);
+    statistics::report(options.stats, switches);
     logging::finish();
     outcome
 }

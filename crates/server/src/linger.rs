@@ -1,59 +1,228 @@
-//! The lingering close (as web servers call it), of a server that is told to stop.
+//! The lingering close, as web servers call it: the end of a connection on which something may still be on its way.
 //!
-//! Closing a socket whose input has not all been read resets the connection, and a reset throws away what is still on its
-//! way to the peer (RFC 1122, 4.2.2.13). A server that stops stops in the middle of things. So it half-closes such a
-//! connection, and reads on for no other purpose than to have read it, until the peer closes or the grace period ends:
-//! all of them together, so that nobody has to wait for another's end.
+//! Closing a socket whose input has not all been read resets the connection, and so does a byte that arrives after the
+//! close. A reset throws away what is still on its way to the peer (RFC 1122, 4.2.2.13). So a connection is ended in order:
+//! send what is left, half-close, and read on, only to have read it, until the peer has closed too.
+//!
+//! A peer that stays need not be waited for, if the kernel says that nothing is on its way: all bytes, and the half-close,
+//! have been acknowledged. The kernel is asked when nothing has happened on any connection for a moment.
 
-use std::io::{ErrorKind, Read};
-use std::mem;
+use std::collections::HashMap;
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
-use std::time::Duration;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, poll};
+use tracing::debug;
 
 use crate::shutdown;
 
-static LINGERING: Mutex<Vec<TcpStream>> = Mutex::new(Vec::new());
+/// For how long nothing must happen before the kernel is asked what is on its way, in milliseconds: poll(2) has no event for
+/// "all of it has been acknowledged".
+const QUIET: u8 = 10;
 
-/// The most that is read of one before the others have their turn.
-const TURN: usize = 1 << 20;
+/// How long one connection is kept that the server itself has ended.
+const GRACE: Duration = Duration::from_secs(shutdown::GRACE as u64);
 
-/// Whether something has come that has not been read. It makes the socket non-blocking.
-pub(crate) fn has_input(socket: &TcpStream) -> bool {
-    socket.set_nonblocking(true).is_ok() && matches!(socket.peek(&mut [0]), Ok(1..))
+/// The most that is read from one peer before the others have their turn, in buffers of 64 KiB.
+const TURN: usize = 16;
+
+/// How many streams there are. Each of them may leave something behind.
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+
+static LEFT_BEHIND: LazyLock<Mutex<LeftBehind>> = LazyLock::new(Mutex::default);
+
+/// What streams leave behind once the server has been told to stop.
+#[derive(Default)]
+struct LeftBehind {
+    /// Bytes for the peers of streams that are still in use, by descriptor.
+    unsent: HashMap<RawFd, Vec<u8>>,
+    /// Streams that have been dropped.
+    connections: Vec<Lingering>,
 }
 
-/// Half-closes a connection that is about to be closed, and keeps it for [`linger`], if input of it is unread.
-pub(crate) fn keep_if_unread(socket: &TcpStream) {
-    if has_input(socket)
-        && let Ok(kept) = socket.try_clone()
-        && kept.shutdown(Shutdown::Write).is_ok()
-    {
-        LINGERING.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
-    }
+fn left_behind() -> MutexGuard<'static, LeftBehind> {
+    LEFT_BEHIND.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads to their ends all connections that were closed with input unread, until the grace period is over.
+pub(crate) fn count_open() {
+    OPEN.fetch_add(1, Ordering::Relaxed);
+}
+
+/// To be called after [`take_over`]: [`linger`] goes by this count.
+pub(crate) fn count_closed() {
+    OPEN.fetch_sub(1, Ordering::Release);
+}
+
+/// Takes bytes that are to be sent before the end.
+pub(crate) fn owe(socket: &TcpStream, bytes: &[u8]) {
+    left_behind().unsent.entry(socket.as_raw_fd()).or_default().extend_from_slice(bytes);
+}
+
+/// Takes the socket of a stream that is dropped.
+pub(crate) fn take_over(socket: TcpStream) {
+    let mut left_behind = left_behind();
+    let unsent = left_behind.unsent.remove(&socket.as_raw_fd()).unwrap_or_default();
+    left_behind.connections.extend(Lingering::new(socket, unsent));
+}
+
+/// Ends all connections in order, together, until the grace period is over: the last thing that a process does which has
+/// served peers and was told to stop.
 ///
-/// The last thing that a process does which has served peers and was told to stop.
+/// Threads that serve a peer are woken from the calls in which they sleep, so that they end their conversations.
 pub fn linger() {
-    let mut kept = mem::take(&mut *LINGERING.lock().unwrap_or_else(PoisonError::into_inner));
-    let mut input = vec![0; 64 * 1024];
-    loop {
-        kept.retain_mut(|socket| {
-            for _ in 0..TURN / input.len() {
-                match socket.read(&mut input) {
-                    Ok(1..) => {}
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
-                    _ => return false,
-                }
-            }
-            true
-        });
-        if kept.is_empty() || shutdown::expired() {
+    let mut connections = Connections::default();
+    let mut woken = None::<Instant>;
+    while shutdown::requested() && !shutdown::expired() {
+        let open = OPEN.load(Ordering::Acquire);
+        connections.0.append(&mut left_behind().connections);
+        if connections.0.is_empty() && open == 0 {
             return;
         }
-        thread::sleep(Duration::from_millis(1));
+        // Again and again: a thread may have been about to sleep when its signal came.
+        if open > 0 && woken.is_none_or(|woken| woken.elapsed().as_millis() >= QUIET.into()) {
+            shutdown::wake_sleepers();
+            woken = Some(Instant::now());
+        }
+        connections.take_turns();
     }
+}
+
+/// Ends one connection in order.
+pub(crate) fn alone(socket: TcpStream) {
+    let mut connections = Connections(Lingering::new(socket, Vec::new()).into_iter().collect());
+    let deadline = Instant::now() + GRACE;
+    while !connections.0.is_empty() && Instant::now() < deadline {
+        connections.take_turns();
+    }
+}
+
+/// A connection that is being ended.
+struct Lingering {
+    socket: TcpStream,
+    unsent: Vec<u8>,
+    half_closed: bool,
+    /// Whether the peer has half-closed.
+    ended: bool,
+}
+
+impl Lingering {
+    fn new(socket: TcpStream, unsent: Vec<u8>) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Lingering { socket, unsent, half_closed: false, ended: false })
+    }
+
+    /// Sends and receives what can be sent and received now. Whether it stays: an error is the end, as is a peer that has
+    /// closed and is owed nothing. (What is still in the kernel's hands then will be delivered after the close.)
+    fn take_turn(&mut self, buffer: &mut [u8]) -> bool {
+        self.send().is_ok() && self.receive(buffer).is_ok() && !(self.half_closed && self.ended)
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        while !self.unsent.is_empty() {
+            match self.socket.write(&self.unsent) {
+                Ok(sent) => {
+                    debug!("send returned {sent} bytes");
+                    self.unsent.drain(..sent);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        if !self.half_closed {
+            self.socket.shutdown(Shutdown::Write)?;
+            self.half_closed = true;
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        for _ in 0..TURN {
+            match self.socket.read(buffer) {
+                Ok(0) => self.ended = true,
+                Ok(_) => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+            break;
+        }
+        Ok(())
+    }
+
+    /// What is to wake us: input until the peer's end, and room as long as something is to be sent.
+    fn awaited(&self) -> PollFd<'_> {
+        let mut flags = PollFlags::empty();
+        flags.set(PollFlags::POLLIN, !self.ended);
+        flags.set(PollFlags::POLLOUT, !self.unsent.is_empty());
+        PollFd::new(self.socket.as_fd(), flags)
+    }
+
+    fn is_on_its_way(&self) -> bool {
+        !self.unsent.is_empty() || is_on_its_way(&self.socket)
+    }
+}
+
+#[derive(Default)]
+struct Connections(Vec<Lingering>);
+
+impl Connections {
+    /// Serves each connection once, then sleeps until one of them is ready. If none is for a moment, those are closed on
+    /// which nothing is on its way.
+    fn take_turns(&mut self) {
+        let mut buffer = vec![0; 64 * 1024];
+        self.0.retain_mut(|connection| connection.take_turn(&mut buffer));
+        let mut waiting: Vec<_> = self.0.iter().map(Lingering::awaited).collect();
+        if poll(&mut waiting, QUIET) == Ok(0) {
+            self.0.retain(Lingering::is_on_its_way);
+        }
+    }
+}
+
+/// Whether something that was sent, the half-close included, has not been acknowledged by the peer's kernel. See tcp(7),
+/// SIOCOUTQ, and the FIONWRITE of the BSDs.
+#[cfg(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "freebsd",
+    target_os = "netbsd"
+))]
+#[allow(unsafe_code)]
+pub(crate) fn is_on_its_way(socket: &TcpStream) -> bool {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    const REQUEST: libc::Ioctl = libc::TIOCOUTQ; // the same number as SIOCOUTQ
+    #[cfg(any(target_os = "freebsd", target_os = "netbsd"))]
+    const REQUEST: libc::c_ulong = libc::FIONWRITE;
+
+    let mut unacknowledged: libc::c_int = 0;
+    // SAFETY: the request writes one int, and there is one.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), REQUEST, &mut unacknowledged) };
+    result == 0 && unacknowledged > 0
+}
+
+/// The same of macOS: SO_NWRITE.
+#[cfg(target_vendor = "apple")]
+#[allow(unsafe_code)]
+pub(crate) fn is_on_its_way(socket: &TcpStream) -> bool {
+    let mut unacknowledged: libc::c_int = 0;
+    let mut length = size_of_val(&unacknowledged) as libc::socklen_t;
+    let (level, option) = (libc::SOL_SOCKET, libc::SO_NWRITE);
+    let value = (&raw mut unacknowledged).cast();
+    // SAFETY: the option is one int, and `value` and `length` are those of one.
+    let result = unsafe { libc::getsockopt(socket.as_raw_fd(), level, option, value, &mut length) };
+    result == 0 && unacknowledged > 0
+}
+
+/// Systems that do not say: each peer is waited for until it has closed too, or the time is over.
+#[cfg(not(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_vendor = "apple"
+)))]
+pub(crate) fn is_on_its_way(_socket: &TcpStream) -> bool {
+    true
 }

@@ -37,7 +37,7 @@ impl Listener {
     /// # Errors
     /// `host` has no address, or none of them can be bound: the text names which.
     pub fn bind(host: &str, port: u16, backlog: i32) -> io::Result<Self> {
-        on_first_address(host, port, |address| Self::listen(bound(address, false)?, backlog))
+        on_first_address(host, port, |address| Self::listen(bound(address, |_| Ok(()))?, backlog))
     }
 
     /// Listens on a socket that is [`bound`].
@@ -75,9 +75,9 @@ impl Listener {
         self.socket.set_nonblocking(true)
     }
 
-    /// The next peer; none if nobody waits (non-blocking) or the server has been told to stop. A non-blocking listener also
-    /// says none while the kernel has no memory for another peer: level-triggered readiness reports at once that somebody
-    /// waits, edge-triggered only when the next one comes.
+    /// The next peer. Returns `None` if no peer waits (non-blocking) or the server has been told to stop. A non-blocking
+    /// listener also returns `None` while the kernel has no memory for another peer: level-triggered readiness then reports
+    /// at once that a peer waits, edge-triggered readiness only when the next one comes.
     ///
     /// # Errors
     /// Only those after which the listener is of no use any more. A connection that came to nothing and a process
@@ -85,15 +85,15 @@ impl Listener {
     pub fn accept(&mut self) -> io::Result<Option<Stream>> {
         while !shutdown::requested() {
             match sys::accept(&self.socket, self.nonblocking) {
-                Ok(stream) if self.reserve.is_some() => return Ok(Some(stream)),
-                // It sits on the reserve's descriptor. If there is another one by now, well; else it has to go.
-                Ok(stream) => match open_reserve() {
+                Ok(peer) if self.reserve.is_some() => return Ok(Some(Stream::new(peer))),
+                // It sits on the reserve's descriptor. It may stay if there is another one by now.
+                Ok(peer) => match open_reserve() {
                     Ok(file) => {
                         self.reserve = Some(file);
-                        return Ok(Some(stream));
+                        return Ok(Some(Stream::new(peer)));
                     }
                     Err(error) => {
-                        drop(stream);
+                        drop(Stream::new(peer));
                         self.reserve = open_reserve().ok();
                         self.refused(error);
                     }
@@ -107,10 +107,11 @@ impl Listener {
                     Next::UseReserve if self.reserve.take().is_some() => {}
                     Next::UseReserve | Next::BackOff => {
                         self.warn(&error);
-                        sys::sleep(Duration::from_millis(10));
+                        // A loop has others to serve, and asks again after it.
                         if self.nonblocking {
                             return Ok(None);
                         }
+                        sys::sleep(Duration::from_millis(10));
                     }
                     Next::GiveUp => return Err(context(&error, "cannot accept")),
                 },
@@ -171,17 +172,18 @@ pub fn on_first_address<T>(
     outcome
 }
 
-/// A socket bound to `address`, on which nobody listens yet.
+/// A socket bound to `address`, on which nobody listens yet. `configure` sets further options before the bind.
 ///
 /// `SO_REUSEADDR` is set: otherwise a restarted server could not bind for a minute or so while connections of its
 /// predecessor linger in TIME_WAIT. `TCP_NODELAY` is set too (accepted sockets inherit it): a small reply need
-/// not wait for the acknowledgement of the one before it. With `shared` so is `SO_REUSEPORT`: more sockets can be bound
-/// to the same address, and connections are spread over those that listen (on FreeBSD `SO_REUSEPORT_LB` does that;
-/// macOS spreads nothing). See socket(7), tcp(7), listen(2).
+/// not wait for the acknowledgement of the one before it. See socket(7), tcp(7), listen(2).
 ///
 /// # Errors
-/// What socket(2) and bind(2) report.
-pub fn bound(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
+/// What socket(2), `configure` and bind(2) report.
+pub fn bound(
+    address: SocketAddr,
+    configure: impl FnOnce(&OwnedFd) -> io::Result<()>,
+) -> io::Result<OwnedFd> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::Inet,
         SocketAddr::V6(_) => AddressFamily::Inet6,
@@ -192,12 +194,7 @@ pub fn bound(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
     let socket = socket(family, SockType::Stream, SockFlag::empty(), None)?;
     setsockopt(&socket, sockopt::ReuseAddr, &true)?;
     setsockopt(&socket, sockopt::TcpNoDelay, &true)?;
-    if shared {
-        #[cfg(target_os = "freebsd")]
-        setsockopt(&socket, sockopt::ReusePortLb, &true)?;
-        #[cfg(not(target_os = "freebsd"))]
-        setsockopt(&socket, sockopt::ReusePort, &true)?;
-    }
+    configure(&socket)?;
     bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
     Ok(socket)
 }

@@ -9,7 +9,7 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::{process, thread};
@@ -37,6 +37,7 @@ pub fn start(options: &Options) -> io::Result<()> {
     };
     let log = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
+        .with_ansi(is_coloured())
         .with_target(false)
         .with_filter(level);
     let trace = match &options.trace {
@@ -52,6 +53,11 @@ pub fn start(options: &Options) -> io::Result<()> {
     };
     tracing_subscriber::registry().with(log).with(trace).init();
     Ok(())
+}
+
+/// Only a terminal understands colours, and its user may not want them: <https://no-color.org>.
+fn is_coloured() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Writes out what the trace still holds in memory.

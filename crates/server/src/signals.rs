@@ -3,13 +3,16 @@
 //! This is the self-pipe trick (D. J. Bernstein): a signal that arrives while the loop is awake waits in the pipe, one
 //! that arrives while it sleeps wakes it, and none falls in between.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::write;
+
+use crate::shutdown;
 
 /// One more than the greatest signal number of the systems we know, real-time signals aside.
 const SIGNALS: usize = 32;
@@ -18,34 +21,45 @@ const SIGNALS: usize = 32;
 static PIPES: [AtomicI32; SIGNALS] = [const { AtomicI32::new(-1) }; SIGNALS];
 
 /// From here on, each arrival of `signal` makes one byte readable on the returned stream, which is non-blocking. Its
-/// former handler, [`shutdown`](crate::shutdown)'s for instance, is replaced.
+/// former handler, [`shutdown`](crate::shutdown)'s for instance, is replaced; and if that one has been called already, the
+/// first byte is there at once.
 ///
 /// The writing end stays open for the rest of the process's life: a handler may be about to use it at any time.
 ///
 /// # Errors
 /// What socketpair(2) and sigaction(2) report; `InvalidInput` for a signal that cannot be watched.
 pub fn watch(signal: Signal) -> io::Result<UnixStream> {
-    let (reader, writer) = UnixStream::pair()?;
+    let (reader, mut writer) = UnixStream::pair()?;
     reader.set_nonblocking(true)?;
     writer.set_nonblocking(true)?;
     let slot = PIPES.get(signal as usize).ok_or(io::ErrorKind::InvalidInput)?;
     slot.store(writer.as_raw_fd(), Ordering::Release);
-    std::mem::forget(writer);
     let action =
         SigAction::new(SigHandler::Handler(on_signal), SaFlags::SA_RESTART, SigSet::empty());
     // SAFETY: `on_signal` calls nothing but write(2), which is async-signal-safe (signal-safety(7)).
     #[allow(unsafe_code)]
     unsafe { sigaction(signal, &action) }?;
+    if matches!(signal, Signal::SIGINT | Signal::SIGTERM) && shutdown::requested() {
+        writer.write_all(&[1])?;
+    }
+    std::mem::forget(writer);
     Ok(reader)
 }
 
 extern "C" fn on_signal(signal: libc::c_int) {
-    let pipe: RawFd = PIPES[signal as usize].load(Ordering::Acquire);
-    // SAFETY: the descriptor was leaked on purpose, so it is open for as long as this process is.
-    #[allow(unsafe_code)]
-    let pipe = unsafe { BorrowedFd::borrow_raw(pipe) };
-    // A full pipe holds enough news already. errno belongs to whoever was interrupted.
-    let errno = nix::errno::Errno::last();
-    let _ = write(pipe, &[1]);
+    keeping_errno(|| {
+        let pipe: RawFd = PIPES[signal as usize].load(Ordering::Acquire);
+        // SAFETY: the descriptor was leaked on purpose, so it is open for as long as this process is.
+        #[allow(unsafe_code)]
+        let pipe = unsafe { BorrowedFd::borrow_raw(pipe) };
+        // A full pipe holds enough news already.
+        let _ = write(pipe, &[1]);
+    });
+}
+
+/// Runs a signal handler's body. errno belongs to the code that the handler has interrupted: it may be about to read it.
+pub(crate) fn keeping_errno(handle: impl FnOnce()) {
+    let errno = Errno::last();
+    handle();
     errno.set();
 }

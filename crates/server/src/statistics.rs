@@ -1,55 +1,14 @@
-//! What the process did: clients, and for each kind of call how many and how many of them would have blocked.
+//! What the process did: clients, for each kind of call how many and how many of them would have blocked, and how often a
+//! thread went to sleep.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use nix::sys::resource::{UsageWho, getrusage};
 use tracing::info;
 
-/// The calls that are counted: those that can wait, and those that register interest, whose number is step 6's point.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // each is the system call of that name
-pub enum Syscall {
-    Accept,
-    Recv,
-    Send,
-    Select,
-    EpollWait,
-    EpollCtl,
-    Kevent,
-    /// A kevent that only says what is to be watched, as epoll_ctl does.
-    KeventChange,
-    Sleep,
-}
-
-impl Syscall {
-    const ALL: [Syscall; 9] = [
-        Syscall::Accept,
-        Syscall::Recv,
-        Syscall::Send,
-        Syscall::Select,
-        Syscall::EpollWait,
-        Syscall::EpollCtl,
-        Syscall::Kevent,
-        Syscall::KeventChange,
-        Syscall::Sleep,
-    ];
-
-    /// Its name in the log, the summary and the trace.
-    pub fn name(self) -> &'static str {
-        match self {
-            Syscall::Accept => "accept",
-            Syscall::Recv => "recv",
-            Syscall::Send => "send",
-            Syscall::Select => "select",
-            Syscall::EpollWait => "epoll_wait",
-            Syscall::EpollCtl => "epoll_ctl",
-            Syscall::Kevent => "kevent",
-            Syscall::KeventChange => "kevent_change",
-            Syscall::Sleep => "sleep",
-        }
-    }
-}
+use crate::syscall::Syscall;
 
 static ACCEPTED: AtomicU64 = AtomicU64::new(0);
 static REFUSED: AtomicU64 = AtomicU64::new(0);
@@ -84,8 +43,23 @@ pub fn calls(call: Syscall) -> (u64, u64) {
     (calls, would_block)
 }
 
-/// The summary: in the log, and with `json` also as one object on stdout.
-pub(crate) fn report(json: bool) {
+/// How often the process's threads have gone to sleep, and how often they were made to wait for others: getrusage(2).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Switches {
+    voluntary: i64,
+    involuntary: i64,
+}
+
+pub(crate) fn switches() -> Switches {
+    getrusage(UsageWho::RUSAGE_SELF).map_or(Switches::default(), |usage| Switches {
+        voluntary: usage.voluntary_context_switches(),
+        involuntary: usage.involuntary_context_switches(),
+    })
+}
+
+/// The summary: in the log, and with `json` also as one object on stdout. `switches` are those of the time before the
+/// server was told to stop.
+pub(crate) fn report(json: bool, switches: Switches) {
     let refused = REFUSED.load(Ordering::Relaxed);
     let clients = clients();
     let mut text = format!("served {clients} clients");
@@ -111,9 +85,10 @@ pub(crate) fn report(json: bool) {
     if json {
         let server = std::env::current_exe().unwrap_or_default();
         let server = server.file_stem().unwrap_or_default();
+        let Switches { voluntary, involuntary } = switches;
         let _ = writeln!(
             io::stdout(),
-            r#"{{"server":{server:?},"clients":{clients},"refused":{refused},"syscalls":{{{members}}}}}"#
+            r#"{{"server":{server:?},"clients":{clients},"refused":{refused},"syscalls":{{{members}}},"switches":{{"voluntary":{voluntary},"involuntary":{involuntary}}}}}"#
         );
     }
 }

@@ -6,24 +6,45 @@ use std::path::{Path, PathBuf};
 
 use similar::{ChangeTag, TextDiff};
 
-/// Two neighbours, and how many lines of code may differ: removed and added ones, each counted.
-const BUDGETS: [(&str, &str, usize); 3] = [
-    ("step1-sequential", "step2-thread-per-client", 25),
-    ("step3-blocking", "step4-nonblocking-poll", 20),
-    ("step5-select", "step6-epoll-kqueue", 70),
+/// Two neighbours, how many lines of code may differ (removed and added ones, each counted), and the chapter that shows it.
+const NEIGHBOURS: [(&str, &str, usize, &str); 4] = [
+    (
+        "step1-sequential/src/main.rs",
+        "step2-thread-per-client/src/main.rs",
+        20,
+        "step2-thread-per-client/README.md",
+    ),
+    (
+        "step3-blocking/src/main.rs",
+        "step4-nonblocking-poll/src/main.rs",
+        20,
+        "step4-nonblocking-poll/README.md",
+    ),
+    (
+        "step5-select/src/main.rs",
+        "step6-epoll-kqueue/src/main.rs",
+        50,
+        "step6-epoll-kqueue/README.md",
+    ),
+    (
+        "step6-epoll-kqueue/src/main.rs",
+        "step6-epoll-kqueue/examples/edge.rs",
+        25,
+        "step6-epoll-kqueue/README.md",
+    ),
 ];
 
-fn in_stage(stage: &str, file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(stage).join(file)
+fn path(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file)
 }
 
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+fn read(file: &str) -> String {
+    fs::read_to_string(path(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
-/// The lines of the stage's `main.rs`, without blank lines and comments.
-fn code_of(stage: &str) -> Vec<String> {
-    let text = read(&in_stage(stage, "src/main.rs"));
+/// The lines of a file, without blank lines and comments.
+fn code_of(file: &str) -> Vec<String> {
+    let text = read(file);
     let is_code = |line: &&str| !line.trim().is_empty() && !line.trim().starts_with("//");
     text.lines().filter(is_code).map(str::to_owned).collect()
 }
@@ -51,7 +72,7 @@ fn changes(before: &str, after: &str) -> Vec<String> {
 
 #[test]
 fn neighbouring_stages_differ_by_no_more_than_their_budget() {
-    for (before, after, budget) in BUDGETS {
+    for (before, after, budget, _) in NEIGHBOURS {
         let changes = changes(before, after);
         println!("{before} to {after}: {} lines of {budget}", changes.len());
         assert!(!changes.is_empty(), "{before} and {after} are the same");
@@ -64,20 +85,33 @@ fn neighbouring_stages_differ_by_no_more_than_their_budget() {
     }
 }
 
-/// `UPDATE_CHAPTERS=1 cargo test -p server --test neighbours` puts the diffs in.
+/// The conversation is what does not change from step 1 to step 2.
+#[test]
+fn steps_1_and_2_have_the_same_conversation_word_for_word() {
+    let [first, second] = ["step1-sequential", "step2-thread-per-client"].map(|stage| {
+        let text = read(&format!("{stage}/src/main.rs"));
+        let start = text.find("/// The conversation with one peer").expect("there is one");
+        text[start..].to_owned()
+    });
+    assert_eq!(first, second);
+}
+
+/// `UPDATE_CHAPTERS=1 cargo test -p server --test neighbours` puts the diffs in. Each follows a line that names both files.
 #[test]
 fn the_chapters_show_the_diffs_as_they_are() {
-    for (before, after, _) in BUDGETS {
-        let path = in_stage(after, "README.md");
-        let chapter = read(&path);
-        let begin =
-            chapter.find("```diff\n").expect("the chapter shows a diff") + "```diff\n".len();
+    for (before, after, _, readme) in NEIGHBOURS {
+        let chapter = read(readme);
+        let command = format!("git diff --no-index -w {before} {after}");
+        let named = chapter.find(&command).unwrap_or_else(|| panic!("{readme}: no `{command}`"));
+        let fence = "```diff\n";
+        let begin = chapter[named..].find(fence).expect("the chapter shows a diff");
+        let begin = named + begin + fence.len();
         let end = begin + chapter[begin..].find("```").expect("the diff has an end");
         let diff = changes(before, after).join("\n") + "\n";
         if std::env::var_os("UPDATE_CHAPTERS").is_some() {
-            fs::write(&path, [&chapter[..begin], &diff, &chapter[end..]].concat()).unwrap();
+            fs::write(path(readme), [&chapter[..begin], &diff, &chapter[end..]].concat()).unwrap();
         } else {
-            assert_eq!(chapter[begin..end], diff, "{}", path.display());
+            assert_eq!(chapter[begin..end], diff, "{readme}");
         }
     }
 }

@@ -9,11 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use accept_client::Visit;
-use check::process::Server;
 use hdrhistogram::Histogram;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::Serialize;
+use subprocess::Server;
 
 use crate::Mode;
 use crate::worker::Account;

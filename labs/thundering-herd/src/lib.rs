@@ -3,7 +3,8 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`mode`] | seven ways to wait, a file each: read them side by side |
-//! | [`app`] | what is done with a connection once it is accepted |
+//! | [`app`], `lines` | what is done with a connection once it is accepted |
+//! | [`clients`] | all connections of a worker that waits for many |
 //! | [`worker`] | one of the processes, from fork to exit, and its account of itself |
 //! | [`master`] | the process that forks them, replaces those that die, and ends them |
 //! | [`lock`] | a lock in memory that processes share, for the mode that needs one |
@@ -11,8 +12,10 @@
 //! | [`experiment`] | all modes under the same connections, compared: the `herd` binary |
 
 pub mod app;
+pub mod clients;
 pub mod command;
 pub mod experiment;
+mod lines;
 pub mod lock;
 pub mod master;
 pub mod mode;

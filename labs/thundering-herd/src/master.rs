@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::{ForkResult, Pid, fork};
-use server::{Listener, children, shutdown, sys};
+use server::{Listener, shutdown, sys};
+use subprocess::children;
 use tracing::{info, warn};
 
 use crate::lock::Lock;

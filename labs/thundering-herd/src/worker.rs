@@ -8,8 +8,8 @@ use std::time::Duration;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::stat::fstat;
 use serde::{Deserialize, Serialize};
-use server::statistics::{self, Syscall};
-use server::{Listener, shutdown};
+use server::sys::Syscall;
+use server::{Listener, statistics};
 use tracing::info;
 
 use crate::mode::{self, Mode};
@@ -26,9 +26,9 @@ pub struct Account {
     pub returns: u64,
     /// How often it was told that there is something to accept, and there was nothing, or the lock was taken.
     pub in_vain: u64,
-    /// How often it went to sleep while it served: getrusage(2), `ru_nvcsw`.
+    /// How often it was woken while it served: getrusage(2), `ru_nvcsw`, without the last sleep, which SIGTERM has ended.
     pub voluntary_switches: u64,
-    /// What it used while it served, in user and kernel mode together, in microseconds.
+    /// What it used until it was told to stop, in user and kernel mode together, in microseconds.
     pub cpu_microseconds: u64,
     /// Its listeners' inodes: `socket:[...]` in /proc/PID/fd.
     pub listeners: Vec<u64>,
@@ -63,10 +63,9 @@ pub fn run(
         Mode::Mutex => mode::mutex::serve(&mut listeners, app, lock),
         Mode::Semaphore => mode::semaphore::serve(&mut listeners, app, lock),
     }?;
-    shutdown::wait_for_replies();
+    let (switches_now, cpu_now) = used()?;
     server::linger();
     if stats {
-        let (switches_now, cpu_now) = used()?;
         let (accepts, would_block) = statistics::calls(Syscall::Accept);
         let wait = if cfg!(target_os = "linux") { Syscall::EpollWait } else { Syscall::Kevent };
         let account = Account {
@@ -74,7 +73,7 @@ pub fn run(
             connections: statistics::clients(),
             returns: if mode == Mode::Accept { accepts } else { statistics::calls(wait).0 },
             in_vain: would_block + lock.in_vain(),
-            voluntary_switches: switches_now - switches,
+            voluntary_switches: (switches_now - switches).saturating_sub(1),
             cpu_microseconds: (cpu_now - cpu).as_micros() as u64,
             listeners: inodes,
         };

@@ -6,12 +6,12 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use accept_client::{Options, Visit, all};
-use check::process::{Finished, Server};
 use check::{Client, wait_until};
 use clap::ValueEnum;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use subprocess::{Finished, Server};
 use thundering_herd::Mode;
 use thundering_herd::worker::Account;
 
@@ -135,7 +135,7 @@ fn who_does_not_listen_is_sent_away_and_nobody_else_waits() {
     speaker.expect(b"I am here\n").unwrap();
 
     // Once the deaf one's buffers and its 64 KiB here are full, it is closed; its descriptor is gone then.
-    let worker = Pid::from_raw(children(server.pid())[0]);
+    let worker = Pid::from_raw(server.children().unwrap()[0]);
     let before = descriptors(worker);
     let line = [&[b'x'; 4000][..], b"\n"].concat();
     wait_until("the deaf one is sent away", || {
@@ -170,7 +170,7 @@ fn a_worker_that_is_killed_under_load_is_replaced_and_nobody_is_refused() {
             assert!(visit.reply.is_ok(), "{mode:?}: {visit:?}");
         }
         #[cfg(target_os = "linux")]
-        wait_until("there are four again", || children(server.pid()).len() == 4).unwrap();
+        wait_until("there are four again", || server.children().unwrap().len() == 4).unwrap();
         let finished = stop(server);
         #[cfg(target_os = "linux")]
         assert_eq!(accounts(&finished).len(), 4, "{mode:?}: {finished:?}");
@@ -182,7 +182,7 @@ fn a_worker_that_is_killed_under_load_is_replaced_and_nobody_is_refused() {
 #[test]
 fn no_signal_is_so_odd_that_its_victim_is_not_replaced() {
     let server = start(Mode::Mutex, "pid", 2);
-    for victim in children(server.pid()) {
+    for victim in server.children().unwrap() {
         // A real-time signal, which has a number and no name.
         // SAFETY: kill(2) takes no pointers.
         #[allow(unsafe_code)]
@@ -190,7 +190,7 @@ fn no_signal_is_so_odd_that_its_victim_is_not_replaced() {
         assert_eq!(killed, 0);
     }
     wait_until("both are replaced", || {
-        children(server.pid()).len() == 2 && visits(server.address(), 1, 1, "")[0].reply.is_ok()
+        server.children().unwrap().len() == 2 && visits(server.address(), 1, 1, "")[0].reply.is_ok()
     })
     .unwrap();
     let finished = stop(server);
@@ -232,7 +232,7 @@ fn sigterm_and_sigint_end_all_of_them() {
 fn no_worker_outlives_its_master() {
     for &mode in Mode::value_variants() {
         let server = start(mode, "pid", 3);
-        let workers = children(server.pid());
+        let workers = server.children().unwrap();
         assert_eq!(workers.len(), 3);
         drop(server); // SIGKILL
         let all_gone = || workers.iter().all(|&pid| is_gone(Pid::from_raw(pid)));
@@ -249,7 +249,7 @@ fn connections_leave_no_descriptor_behind() {
                 continue; // whoever sleeps for one client hears no other
             }
             let server = start(mode, app, 1);
-            let worker = Pid::from_raw(children(server.pid())[0]);
+            let worker = Pid::from_raw(server.children().unwrap()[0]);
             visits(server.address(), 1, 1, message);
             let closed = |count| wait_until("all are closed", || descriptors(worker) == count);
             // Listener, reserve, poller and so on; the connection itself may take a moment to go.
@@ -343,13 +343,6 @@ fn nonsense_is_a_usage_error() {
 }
 
 /// The processes that this one has forked.
-#[cfg(target_os = "linux")]
-fn children(pid: Pid) -> Vec<i32> {
-    let path = format!("/proc/{pid}/task/{pid}/children");
-    let text = std::fs::read_to_string(path).unwrap();
-    text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
-}
-
 #[cfg(target_os = "linux")]
 fn descriptors(pid: Pid) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()

@@ -5,17 +5,13 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
-use server::Stream;
-use server::shutdown::{self, ReplyOwed};
+use server::{Stream, shutdown};
 
 use crate::http::{self, Response, Status};
 use crate::site::Site;
 
 /// What one read takes.
 const BUFFER: usize = 16 * 1024;
-
-/// How long a connection that is to be closed is read on, so that what was said last arrives.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// How a connection is served.
 #[derive(Clone, Copy, Debug)]
@@ -36,9 +32,7 @@ fn converse(mut stream: Stream, site: &Site, terms: Terms, who: &str) -> io::Res
     setsockopt(&stream, sockopt::SendTimeout, &time_value(terms.read_timeout))?;
     let mut input = Vec::new();
     loop {
-        let received = receive(&mut stream, &mut input, terms)?;
-        let _reply_owed = ReplyOwed::new();
-        let (response, head, keep_alive) = match received {
+        let (response, head, keep_alive) = match receive(&mut stream, &mut input, terms)? {
             Received::Nothing => return Ok(()),
             Received::Nonsense(status) => (Response::error(status), http::is_head(&input), false),
             Received::Request(request) => {
@@ -49,7 +43,8 @@ fn converse(mut stream: Stream, site: &Site, terms: Terms, who: &str) -> io::Res
         };
         stream.write_all(&response.encode(head, keep_alive))?;
         if !keep_alive {
-            return close(stream);
+            stream.close_gently();
+            return Ok(());
         }
     }
 }
@@ -84,18 +79,8 @@ fn receive(stream: &mut Stream, input: &mut Vec<u8>, terms: Terms) -> io::Result
     }
 }
 
-/// Half-closes and reads on for a while: closing with input unread would reset the connection, and the client might
-/// never see what was said last.
-fn close(mut stream: Stream) -> io::Result<()> {
-    stream.shutdown()?;
-    let deadline = Instant::now() + LINGER;
-    let mut buffer = [0; BUFFER];
-    while let Some(1..) = read_until(deadline, &mut stream, &mut buffer)? {}
-    Ok(())
-}
-
-/// One recv; none if nothing has come by then, or it is too late already. A client may send a byte now and then for ever,
-/// so each recv gets what is left of the time, and not all of it again.
+/// One recv. Returns `None` if nothing has come by then, or it is too late already. A client may send a byte now and then
+/// for ever, so each recv gets what is left of the time, and not all of it again.
 fn read_until(
     deadline: Instant,
     stream: &mut Stream,

@@ -7,18 +7,16 @@
 //! There are three bounds, as in Tomcat (`maxThreads`, `acceptCount`, `maxConnections`): so many workers at work, so many
 //! jobs in the queue, so many connections.
 
-use std::cell::{OnceCell, RefCell};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use nix::sys::signal::Signal;
-use server::{Listener, shutdown};
-use step7_event_loop::{ListenerId, Loop, StreamId};
+use server::Listener;
+use step7_event_loop::{Loop, StreamId, TimerId, WakeupId};
 
 use crate::http::{self, Request, Response, Status};
 use crate::pool::Pool;
@@ -26,9 +24,8 @@ use crate::site::Site;
 use crate::sizing::Sizing;
 use crate::status::{Bounds, Counters, History, Report, SAMPLE};
 
-/// How long a connection that is to be closed is read on, so that what was said last arrives; and how long requests in
-/// hand get when the server is told to stop.
-const LINGER: Duration = Duration::from_secs(1);
+/// How long requests in hand get when the server is told to stop.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// What becomes of a request when the queue is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -55,28 +52,29 @@ pub struct Settings {
     pub read_timeout: Duration,
 }
 
+/// The loop's state.
 struct Reception {
     settings: Settings,
     pool: Pool<Job>,
     answers: mpsc::Receiver<(u64, Response)>,
-    desk: RefCell<Desk>,
-}
-
-/// What changes. It is borrowed for a moment at a time, never while something else is called that may borrow it.
-#[derive(Default)]
-struct Desk {
     last_job: u64,
-    /// Whose jobs the pool has, or will have.
+    browsers: HashMap<StreamId, Browser>,
+    /// Where the answers go of the jobs that the pool has, or will have.
     asked: HashMap<u64, Asked>,
     /// Jobs that wait for room in the queue.
     outside: VecDeque<Job>,
-    /// Connections beyond the most there may be, until they are gone.
-    seen_off: HashSet<StreamId>,
     counters: Counters,
     history: History,
     stopping: bool,
-    /// Why the listener is of no use any more.
-    failure: Option<io::Error>,
+}
+
+/// A browser that is connected.
+#[derive(Default)]
+struct Browser {
+    /// What it has said and has not been answered yet.
+    input: Vec<u8>,
+    /// Runs while the rest of a request is waited for.
+    patience: Option<TimerId>,
 }
 
 /// What goes to the pool.
@@ -85,19 +83,11 @@ struct Job {
     request: Request,
 }
 
-/// Where the answer goes, and what has come after the request.
+/// A request in hand. Nothing more is read from its browser until it is answered.
 struct Asked {
     stream: StreamId,
     head: bool,
     keep_alive: bool,
-    rest: Vec<u8>,
-}
-
-impl Asked {
-    /// What is no request, or not yet, is answered too. It is the connection's end.
-    fn nothing(stream: StreamId) -> Self {
-        Asked { stream, head: false, keep_alive: false, rest: Vec::new() }
-    }
 }
 
 /// Serves until SIGINT or SIGTERM.
@@ -106,11 +96,7 @@ impl Asked {
 /// There is no loop or no first worker to be had, or the poller or the listener is of no use any more.
 pub fn serve(listener: Listener, settings: Settings) -> io::Result<()> {
     let mut lp = Loop::new()?;
-    // The pool needs to wake the loop, whose callback needs the pool.
-    let reception: Rc<OnceCell<Rc<Reception>>> = Rc::default();
-    let known = Rc::clone(&reception);
-    let (_, waker) =
-        lp.wakeup_start(move |lp, _| known.get().into_iter().for_each(|r| on_answers(lp, r)));
+    let (_, waker) = lp.wakeup_start(on_answers);
     let (sender, answers) = mpsc::channel();
     let site = settings.site;
     let pool = Pool::new(settings.sizing, move |worker, job: Job| {
@@ -120,110 +106,110 @@ pub fn serve(listener: Listener, settings: Settings) -> io::Result<()> {
         let _ = sender.send((job.number, response)); // the loop has ended, and the process is about to
         waker.wake();
     })?;
-    let desk = RefCell::default();
-    let reception = reception.get_or_init(|| Rc::new(Reception { settings, pool, answers, desk }));
 
-    let here = Rc::clone(reception);
-    let listener = lp.listen(listener, move |lp, accepted| match accepted {
-        Ok(stream) => on_connected(lp, &here, stream),
-        Err(error) => {
-            here.desk.borrow_mut().failure = Some(error);
-            lp.stop();
-        }
-    })?;
+    let listener = lp.listen(listener, on_connected)?;
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
-        let here = Rc::clone(reception);
-        lp.signal_start(signal, move |lp, _| on_stop(lp, &here, listener))?;
+        lp.signal_start(signal, move |lp, reception: &mut Reception, _| {
+            reception.stopping = true;
+            lp.close_listener_gently(listener, GRACE, |lp, _| lp.stop());
+        })?;
     }
-    let here = Rc::clone(reception);
-    lp.timer_start(Duration::ZERO, Some(SAMPLE), move |lp, _| {
-        here.desk.borrow_mut().history.sample(lp.now(), here.pool.figures());
+    lp.timer_start(Duration::ZERO, Some(SAMPLE), |lp, reception, _| {
+        reception.history.sample(lp.now(), reception.pool.figures());
     });
-    let here = Rc::clone(reception);
     let often = settings.sizing.cooldown.clamp(Duration::from_millis(10), SAMPLE);
-    lp.timer_start(often, Some(often), move |_, _| here.pool.review());
-    if shutdown::requested() {
-        return Ok(());
-    }
-    lp.run()?;
-    reception.desk.borrow_mut().failure.take().map_or(Ok(()), Err)
+    lp.timer_start(often, Some(often), |_, reception, _| reception.pool.review());
+    lp.run(&mut Reception {
+        settings,
+        pool,
+        answers,
+        last_job: 0,
+        browsers: HashMap::new(),
+        asked: HashMap::new(),
+        outside: VecDeque::new(),
+        counters: Counters::default(),
+        history: History::default(),
+        stopping: false,
+    })
 }
 
-fn on_connected(lp: &mut Loop, reception: &Rc<Reception>, stream: StreamId) {
+fn on_connected(lp: &mut Loop<Reception>, reception: &mut Reception, stream: StreamId) {
     let most = reception.settings.max_connections;
-    let (present, seen_off) = {
-        let desk = &mut *reception.desk.borrow_mut();
-        desk.counters.connections += 1;
-        let present = desk.counters.connections - desk.seen_off.len();
-        if present > most {
-            desk.seen_off.insert(stream);
-        }
-        (present, desk.seen_off.len())
-    };
-    if present <= most {
-        next_request(lp, reception, stream, Vec::new());
-    } else if seen_off <= most {
-        turn_away(lp, reception, Asked::nothing(stream));
+    if reception.browsers.len() < most {
+        reception.browsers.insert(stream, Browser::default());
+        next_request(lp, reception, stream);
+    } else if lp.streams() <= 2 * most {
+        turn_away(lp, reception, Asked { stream, head: false, keep_alive: false });
     } else {
-        close(lp, reception, stream); // politeness has a bound too
+        lp.close(stream); // politeness has a bound too
     }
 }
 
-/// Answers the next request of `input`, or reads until there is one.
-fn next_request(lp: &mut Loop, reception: &Rc<Reception>, stream: StreamId, mut input: Vec<u8>) {
-    match http::parse(&input) {
-        Ok(Some((request, length))) => {
-            let rest = input.split_off(length);
-            return on_request(lp, reception, stream, request, rest);
+/// Answers the browser's next request if it has come as a whole; else reads on, for as long as our patience lasts.
+fn next_request(lp: &mut Loop<Reception>, reception: &mut Reception, stream: StreamId) {
+    let Some(browser) = reception.browsers.get_mut(&stream) else { return };
+    let parsed = http::parse(&browser.input).transpose();
+    let Some(parsed) = parsed else {
+        if browser.patience.is_none() {
+            let limit = reception.settings.read_timeout;
+            browser.patience = Some(lp.timer_start(limit, None, move |lp, reception, _| {
+                on_impatience(lp, reception, stream);
+            }));
+            lp.read_start(stream, on_received);
+        }
+        return;
+    };
+    lp.read_stop(stream);
+    if let Some(patience) = browser.patience.take() {
+        lp.timer_stop(patience);
+    }
+    match parsed {
+        Ok((request, length)) => {
+            browser.input.drain(..length);
+            on_request(lp, reception, stream, request);
         }
         Err(status) => {
-            let asked = Asked { head: http::is_head(&input), ..Asked::nothing(stream) };
-            return respond(lp, reception, asked, &Response::error(status));
+            let asked = Asked { stream, head: http::is_head(&browser.input), keep_alive: false };
+            respond(lp, reception, asked, &Response::error(status));
         }
-        Ok(None) => {}
     }
-    // Both callbacks want to know what has come so far: one adds to it, one only looks.
-    let input = Rc::new(RefCell::new(input));
-    let (here, seen) = (Rc::clone(reception), Rc::clone(&input));
-    let patience = lp.timer_start(reception.settings.read_timeout, None, move |lp, _| {
-        let _ = lp.read_stop(stream);
-        if seen.borrow().is_empty() {
-            close(lp, &here, stream);
-        } else {
-            let asked = Asked { head: http::is_head(&seen.borrow()), ..Asked::nothing(stream) };
-            respond(lp, &here, asked, &Response::error(Status::RequestTimeout));
+}
+
+fn on_received(
+    lp: &mut Loop<Reception>,
+    reception: &mut Reception,
+    stream: StreamId,
+    received: io::Result<&[u8]>,
+) {
+    match (received, reception.browsers.get_mut(&stream)) {
+        (Ok(bytes @ [_, ..]), Some(browser)) => {
+            browser.input.extend_from_slice(bytes);
+            next_request(lp, reception, stream);
         }
-    });
-    let here = Rc::clone(reception);
-    let reading = lp.read_start(stream, move |lp, stream, received| {
-        match received {
-            Ok(bytes @ [_, ..]) => input.borrow_mut().extend_from_slice(bytes),
-            _ => {
-                lp.timer_stop(patience);
-                return close(lp, &here, stream);
-            }
+        // The end, or an error that the stream has logged.
+        _ => close(lp, reception, stream),
+    }
+}
+
+/// A request has not come in time, or only a part of it.
+fn on_impatience(lp: &mut Loop<Reception>, reception: &mut Reception, stream: StreamId) {
+    lp.read_stop(stream);
+    match reception.browsers.get(&stream) {
+        Some(Browser { input, .. }) if !input.is_empty() => {
+            let asked = Asked { stream, head: http::is_head(input), keep_alive: false };
+            respond(lp, reception, asked, &Response::error(Status::RequestTimeout));
         }
-        if !matches!(http::parse(&input.borrow()), Ok(None)) {
-            lp.timer_stop(patience);
-            let _ = lp.read_stop(stream);
-            let input = input.take();
-            next_request(lp, &here, stream, input);
-        }
-    });
-    if reading.is_err() {
-        lp.timer_stop(patience);
-        close(lp, reception, stream);
+        _ => close(lp, reception, stream),
     }
 }
 
 fn on_request(
-    lp: &mut Loop,
-    reception: &Rc<Reception>,
+    lp: &mut Loop<Reception>,
+    reception: &mut Reception,
     stream: StreamId,
     request: Request,
-    rest: Vec<u8>,
 ) {
-    let asked = Asked { stream, head: request.head, keep_alive: request.keep_alive, rest };
+    let asked = Asked { stream, head: request.head, keep_alive: request.keep_alive };
     match request.path.as_str() {
         "/status" => respond(lp, reception, asked, &reception.report(lp.now()).page()),
         "/status.json" => respond(lp, reception, asked, &reception.report(lp.now()).json()),
@@ -232,128 +218,76 @@ fn on_request(
             respond(lp, reception, asked, &response);
         }
         _ => {
-            let desk = &mut *reception.desk.borrow_mut();
-            desk.last_job += 1;
-            desk.asked.insert(desk.last_job, asked);
-            desk.outside.push_back(Job { number: desk.last_job, request });
+            reception.last_job += 1;
+            reception.asked.insert(reception.last_job, asked);
+            reception.outside.push_back(Job { number: reception.last_job, request });
         }
     }
     admit(lp, reception);
 }
 
 /// Gives the pool what it takes of what waits outside, in the order of arrival.
-fn admit(lp: &mut Loop, reception: &Rc<Reception>) {
-    loop {
-        let Some(job) = reception.desk.borrow_mut().outside.pop_front() else { return };
+fn admit(lp: &mut Loop<Reception>, reception: &mut Reception) {
+    while let Some(job) = reception.outside.pop_front() {
         let Err(job) = reception.pool.submit(job) else { continue };
         if reception.settings.when_full == WhenFull::Wait {
-            return reception.desk.borrow_mut().outside.push_front(job);
+            return reception.outside.push_front(job);
         }
-        let asked = reception.desk.borrow_mut().asked.remove(&job.number);
-        asked.into_iter().for_each(|asked| turn_away(lp, reception, asked));
+        if let Some(asked) = reception.asked.remove(&job.number) {
+            turn_away(lp, reception, asked);
+        }
     }
 }
 
-fn turn_away(lp: &mut Loop, reception: &Rc<Reception>, asked: Asked) {
-    reception.desk.borrow_mut().counters.refused += 1;
+fn turn_away(lp: &mut Loop<Reception>, reception: &mut Reception, asked: Asked) {
+    reception.counters.refused += 1;
     respond(lp, reception, asked, &Response::error(Status::ServiceUnavailable));
 }
 
 /// Workers have answered.
-fn on_answers(lp: &mut Loop, reception: &Rc<Reception>) {
-    for (number, response) in reception.answers.try_iter() {
-        let asked = {
-            let desk = &mut *reception.desk.borrow_mut();
-            desk.counters.answered += 1;
-            desk.asked.remove(&number)
-        };
+fn on_answers(lp: &mut Loop<Reception>, reception: &mut Reception, _: WakeupId) {
+    while let Ok((number, response)) = reception.answers.try_recv() {
+        reception.counters.answered += 1;
         // The browser may have left meanwhile: then the write says so, and nothing worse happens.
-        asked.into_iter().for_each(|asked| respond(lp, reception, asked, &response));
+        if let Some(asked) = reception.asked.remove(&number) {
+            respond(lp, reception, asked, &response);
+        }
     }
     admit(lp, reception);
 }
 
-fn respond(lp: &mut Loop, reception: &Rc<Reception>, asked: Asked, response: &Response) {
-    let Asked { stream, head, keep_alive, rest } = asked;
-    let keep_alive = keep_alive && !reception.desk.borrow().stopping;
+fn respond(lp: &mut Loop<Reception>, reception: &mut Reception, asked: Asked, response: &Response) {
+    let Asked { stream, head, keep_alive } = asked;
+    let keep_alive = keep_alive && !reception.stopping;
     // The socket takes a page at once, unless the client asks on and on and never reads.
-    let here = Rc::clone(reception);
     let limit = reception.settings.read_timeout;
-    let patience = lp.timer_start(limit, None, move |lp, _| close(lp, &here, stream));
-    let here = Rc::clone(reception);
-    lp.write(stream, response.encode(head, keep_alive), move |lp, result| {
-        lp.timer_stop(patience);
-        match result {
-            Ok(()) if keep_alive => next_request(lp, &here, stream, rest),
-            Ok(()) => hang_up(lp, &here, stream),
-            Err(_) => close(lp, &here, stream), // the stream has logged why
-        }
+    let patience = lp.timer_start(limit, None, move |lp, reception, _| {
+        reception.browsers.remove(&stream);
+        lp.close(stream);
     });
-}
-
-/// Half-closes and reads on for a while: closing with input unread would reset the connection, and the client might
-/// never see what was said last.
-fn hang_up(lp: &mut Loop, reception: &Rc<Reception>, stream: StreamId) {
-    lp.shutdown(stream, |_, _| ());
-    let here = Rc::clone(reception);
-    let patience = lp.timer_start(LINGER, None, move |lp, _| close(lp, &here, stream));
-    let here = Rc::clone(reception);
-    let discarding = lp.read_start(stream, move |lp, stream, received| {
-        if !matches!(received, Ok([_, ..])) {
-            lp.timer_stop(patience);
-            close(lp, &here, stream);
-        }
-    });
-    if discarding.is_err() {
+    lp.write_then(stream, &response.encode(head, keep_alive), move |lp, reception, result| {
         lp.timer_stop(patience);
-        close(lp, reception, stream);
-    }
-}
-
-fn close(lp: &mut Loop, reception: &Rc<Reception>, stream: StreamId) {
-    if lp.peer_name(stream).is_none() {
-        return; // somebody was faster
-    }
-    {
-        let desk = &mut *reception.desk.borrow_mut();
-        desk.counters.connections -= 1;
-        desk.seen_off.remove(&stream);
-    }
-    let here = Rc::clone(reception);
-    lp.close(stream, move |lp| stop_after_the_last(lp, &here));
-}
-
-/// No more browsers; those whose request is in hand have a second.
-fn on_stop(lp: &mut Loop, reception: &Rc<Reception>, listener: ListenerId) {
-    lp.close_listener(listener);
-    let waiting: HashSet<_> = {
-        let desk = &mut *reception.desk.borrow_mut();
-        desk.stopping = true;
-        desk.asked.values().map(|asked| asked.stream).collect()
-    };
-    for stream in lp.streams() {
-        if !waiting.contains(&stream) && lp.owed(stream) == 0 {
+        if keep_alive && result.is_ok() {
+            next_request(lp, reception, stream);
+        } else {
             close(lp, reception, stream);
         }
-    }
-    lp.timer_start(LINGER, None, |lp, _| lp.stop());
-    stop_after_the_last(lp, reception);
+    });
 }
 
-/// The timers and the watched signals would keep the loop alive for ever.
-fn stop_after_the_last(lp: &mut Loop, reception: &Rc<Reception>) {
-    let desk = reception.desk.borrow();
-    if desk.stopping && desk.counters.connections == 0 {
-        lp.stop();
+fn close(lp: &mut Loop<Reception>, reception: &mut Reception, stream: StreamId) {
+    if let Some(Browser { patience: Some(patience), .. }) = reception.browsers.remove(&stream) {
+        lp.timer_stop(patience);
     }
+    lp.close_gently(stream);
 }
 
 impl Reception {
     fn report(&self, now: Instant) -> Report {
-        let desk = self.desk.borrow();
-        let counters = Counters { outside: desk.outside.len(), ..desk.counters };
+        let connections = self.browsers.len();
+        let counters = Counters { connections, outside: self.outside.len(), ..self.counters };
         let Sizing { capacity, max_workers, .. } = self.settings.sizing;
         let bounds = Bounds { queue_capacity: capacity, max_workers };
-        Report::new(now, self.pool.figures(), counters, bounds, &desk.history)
+        Report::new(now, self.pool.figures(), counters, bounds, &self.history)
     }
 }

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use check::process::Server;
 use check::{in_process, wait_until};
 use serde_json::Value;
+use subprocess::Server;
 
 mod browser;
 use browser::{Answer, Browser, get};

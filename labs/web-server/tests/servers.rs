@@ -6,11 +6,11 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use check::process::Server;
 use check::wait_until;
 use nix::sys::signal::Signal;
 #[cfg(target_os = "linux")]
 use nix::{sys::signal::kill, unistd::Pid};
+use subprocess::Server;
 
 mod browser;
 use browser::{Browser, get};
@@ -303,19 +303,13 @@ fn a_crash_harms_nobody_else() {
 }
 
 #[cfg(target_os = "linux")]
-fn children(pid: Pid) -> Vec<i32> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
-}
-
-#[cfg(target_os = "linux")]
 #[test]
 fn no_child_stays_when_nobody_comes_any_more() {
     let server = start(FORK, &["--work", "0", "-q"]);
     for _ in 0..10 {
         together(server.address(), 20);
     }
-    wait_until("all children are reaped", || children(server.pid()).is_empty()).unwrap();
+    wait_until("all children are reaped", || server.children().unwrap().is_empty()).unwrap();
     stop(server);
 }
 
@@ -327,7 +321,7 @@ fn there_are_never_more_children_than_there_may_be() {
     let browsers = thread::spawn(move || together(address, 6));
     let mut most = 0;
     while !browsers.is_finished() {
-        most = most.max(children(server.pid()).len());
+        most = most.max(server.children().unwrap().len());
         thread::sleep(Duration::from_millis(2));
     }
     let took = browsers.join().unwrap();
@@ -343,8 +337,8 @@ fn the_port_is_free_when_the_server_is_gone_and_so_are_its_children() {
     let address = server.address();
     let mut browser = Browser::new(address);
     browser.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    wait_until("there is a child", || !children(server.pid()).is_empty()).unwrap();
-    let child = Pid::from_raw(children(server.pid())[0]);
+    wait_until("there is a child", || !server.children().unwrap().is_empty()).unwrap();
+    let child = Pid::from_raw(server.children().unwrap()[0]);
     stop(server);
     assert!(kill(child, None).is_err(), "a child is left");
     TcpListener::bind(address).unwrap();
@@ -354,8 +348,8 @@ fn the_port_is_free_when_the_server_is_gone_and_so_are_its_children() {
     let address = server.address();
     let mut browser = Browser::new(address);
     browser.say("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    wait_until("there is a child", || !children(server.pid()).is_empty()).unwrap();
-    let child = Pid::from_raw(children(server.pid())[0]);
+    wait_until("there is a child", || !server.children().unwrap().is_empty()).unwrap();
+    let child = Pid::from_raw(server.children().unwrap()[0]);
     drop(server); // SIGKILL
     // The child may just have been born.
     wait_until("the port is free", || TcpListener::bind(address).is_ok()).unwrap();
@@ -400,13 +394,13 @@ fn a_crowd_leaves_nothing_behind() {
         let settled = || {
             let before = descriptors();
             thread::sleep(Duration::from_millis(50));
-            descriptors() == before && children(server.pid()).is_empty()
+            descriptors() == before && server.children().unwrap().is_empty()
         };
         wait_until("it is quiet", settled).unwrap();
         let before = (descriptors(), server.threads());
         assert!(crowd(server.address(), 40) > pages);
         let after = || (descriptors(), server.threads());
-        let same = || after() == before && children(server.pid()).is_empty();
+        let same = || after() == before && server.children().unwrap().is_empty();
         wait_until("all is as it was", same)
             .unwrap_or_else(|error| panic!("{binary}: {error}, {:?} and not {before:?}", after()));
         stop(server);

@@ -5,10 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use peer::Interest;
 use server::sys::{self, Syscall};
 
-use super::{EVENTS, Event, Trigger, left_of};
+use super::{EVENTS, Event, Interest, left_of};
 
 /// A list of descriptors that the kernel keeps and watches for us.
 #[derive(Debug)]
@@ -31,35 +30,39 @@ impl Poller {
         Ok(Poller { epoll, returned: vec![EpollEvent::empty(); EVENTS] })
     }
 
-    /// Has the kernel watch `descriptor`, and call it `token`. It watches until the descriptor is deleted or closed.
+    /// Has the kernel watch `descriptor`, and call it `token`. It watches until the descriptor is deleted or closed, and
+    /// reports it as long as it is ready: level-triggered.
     ///
     /// # Errors
     /// What epoll_ctl(2) reports: among others, no memory is left, or `/proc/sys/fs/epoll/max_user_watches` is reached.
-    pub fn add(
-        &self,
-        descriptor: impl AsFd,
-        token: u64,
-        interest: Interest,
-        trigger: Trigger,
-    ) -> io::Result<()> {
-        let event = EpollEvent::new(flags(interest, trigger), token);
+    pub fn add(&self, descriptor: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
+        let event = EpollEvent::new(flags(interest), token);
         sys::call(Syscall::EpollCtl, || Ok(self.epoll.add(&descriptor, event)?))
     }
 
-    /// Changes what the kernel watches `descriptor` for.
-    ///
-    /// For nothing at all, delete it instead: errors and hang-ups are reported whether or not they are asked for.
+    /// The same, edge-triggered: reports the descriptor when it becomes ready, and when more arrives. If you stop before
+    /// would-block, you may never be told again.
     ///
     /// # Errors
-    /// What epoll_ctl(2) reports.
-    pub fn modify(
+    /// As [`Poller::add`].
+    pub fn add_edge_triggered(
         &self,
         descriptor: impl AsFd,
         token: u64,
         interest: Interest,
-        trigger: Trigger,
     ) -> io::Result<()> {
-        let mut event = EpollEvent::new(flags(interest, trigger), token);
+        let event = EpollEvent::new(flags(interest) | EpollFlags::EPOLLET, token);
+        sys::call(Syscall::EpollCtl, || Ok(self.epoll.add(&descriptor, event)?))
+    }
+
+    /// Changes what the kernel watches `descriptor` for; level-triggered.
+    ///
+    /// If you want nothing any more, delete it instead: errors and hang-ups are reported whether or not they are asked for.
+    ///
+    /// # Errors
+    /// What epoll_ctl(2) reports.
+    pub fn modify(&self, descriptor: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
+        let mut event = EpollEvent::new(flags(interest), token);
         sys::call(Syscall::EpollCtl, || Ok(self.epoll.modify(&descriptor, &mut event)?))
     }
 
@@ -84,7 +87,7 @@ impl Poller {
         })?;
         events.clear();
         events.extend(self.returned[..ready].iter().map(|event| {
-            // Whoever waits for either must learn of an error or a hang-up: the next recv or send fetches it.
+            // An error or a hang-up is news for readers and for writers: the next recv or send fetches it.
             let flags = event.events();
             let ended = flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP);
             Event {
@@ -104,11 +107,10 @@ impl AsFd for Poller {
     }
 }
 
-fn flags(interest: Interest, trigger: Trigger) -> EpollFlags {
+fn flags(interest: Interest) -> EpollFlags {
     let mut flags = EpollFlags::empty();
     flags.set(EpollFlags::EPOLLIN, interest.read);
     flags.set(EpollFlags::EPOLLOUT, interest.write);
-    flags.set(EpollFlags::EPOLLET, trigger == Trigger::Edge);
     flags
 }
 

@@ -7,10 +7,9 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::libc::timespec;
 use nix::sys::event::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
-use peer::Interest;
 use server::sys::{self, Syscall};
 
-use super::{EVENTS, Event, Trigger, left_of};
+use super::{EVENTS, Event, Interest, left_of};
 
 /// A list of descriptors that the kernel keeps and watches for us.
 #[derive(Debug)]
@@ -35,42 +34,35 @@ impl Poller {
         Ok(Poller { kqueue, returned: vec![nothing; EVENTS] })
     }
 
-    /// Has the kernel watch `descriptor`, and call it `token`. It watches until the descriptor is deleted or closed.
+    /// Has the kernel watch `descriptor`, and call it `token`. It watches until the descriptor is deleted or closed, and
+    /// reports it as long as it is ready: level-triggered.
     ///
     /// # Errors
     /// What kevent(2) reports: among others, no memory is left.
-    pub fn add(
+    pub fn add(&self, descriptor: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
+        self.change(descriptor, token, interest, EvFlags::EV_ADD)
+    }
+
+    /// The same, edge-triggered: reports the descriptor when it becomes ready, and when more arrives. If you stop before
+    /// would-block, you may never be told again.
+    ///
+    /// # Errors
+    /// As [`Poller::add`].
+    pub fn add_edge_triggered(
         &self,
         descriptor: impl AsFd,
         token: u64,
         interest: Interest,
-        trigger: Trigger,
     ) -> io::Result<()> {
-        self.modify(descriptor, token, interest, trigger)
+        self.change(descriptor, token, interest, EvFlags::EV_ADD | EvFlags::EV_CLEAR)
     }
 
-    /// Changes what the kernel watches `descriptor` for.
+    /// Changes what the kernel watches `descriptor` for; level-triggered.
     ///
     /// # Errors
     /// What kevent(2) reports.
-    pub fn modify(
-        &self,
-        descriptor: impl AsFd,
-        token: u64,
-        interest: Interest,
-        trigger: Trigger,
-    ) -> io::Result<()> {
-        let add = match trigger {
-            Trigger::Level => EvFlags::EV_ADD,
-            Trigger::Edge => EvFlags::EV_ADD | EvFlags::EV_CLEAR,
-        };
-        let descriptor = descriptor.as_fd().as_raw_fd() as usize;
-        let read = if interest.read { add } else { EvFlags::EV_DELETE };
-        let write = if interest.write { add } else { EvFlags::EV_DELETE };
-        self.change([
-            filter(descriptor, EventFilter::EVFILT_READ, read, token),
-            filter(descriptor, EventFilter::EVFILT_WRITE, write, token),
-        ])
+    pub fn modify(&self, descriptor: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
+        self.change(descriptor, token, interest, EvFlags::EV_ADD)
     }
 
     /// Has the kernel forget `descriptor`.
@@ -78,7 +70,7 @@ impl Poller {
     /// # Errors
     /// What kevent(2) reports.
     pub fn delete(&self, descriptor: impl AsFd) -> io::Result<()> {
-        self.modify(descriptor, 0, Interest::NONE, Trigger::Level)
+        self.change(descriptor, 0, Interest::NONE, EvFlags::EV_ADD)
     }
 
     /// Sleeps until a descriptor is ready, `timeout` is over or the process is told to stop, and replaces `events` by
@@ -118,9 +110,23 @@ impl Poller {
         Ok(())
     }
 
-    /// Changes both filters in one call. EV_RECEIPT has the kernel answer each change, even a successful one, so that
-    /// a filter which was not there to be deleted does not keep the other from being changed.
-    fn change(&self, changes: [KEvent; 2]) -> io::Result<()> {
+    /// Changes both filters in one call: `add` for what is of interest, EV_DELETE for what is not. EV_RECEIPT has the
+    /// kernel answer each change, even a successful one, so that a filter which was not there to be deleted does not keep
+    /// the other from being changed.
+    fn change(
+        &self,
+        descriptor: impl AsFd,
+        token: u64,
+        interest: Interest,
+        add: EvFlags,
+    ) -> io::Result<()> {
+        let descriptor = descriptor.as_fd().as_raw_fd() as usize;
+        let read = if interest.read { add } else { EvFlags::EV_DELETE };
+        let write = if interest.write { add } else { EvFlags::EV_DELETE };
+        let changes = [
+            filter(descriptor, EventFilter::EVFILT_READ, read, token),
+            filter(descriptor, EventFilter::EVFILT_WRITE, write, token),
+        ];
         let mut receipts = changes;
         let count = sys::call(Syscall::KeventChange, || {
             Ok(self.kqueue.kevent(&changes, &mut receipts, None)?)

@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+pub use peer::Interest;
+
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod epoll;
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -34,14 +36,15 @@ compile_error!("this course needs epoll or kqueue: Linux, macOS or a BSD");
 /// The most readiness that one wait takes from the kernel. If more is ready, the next wait returns it.
 const EVENTS: usize = 1024;
 
-/// What is left of the time for a wait, whenever it is asked: a wait that a signal has interrupted must not begin anew. More
-/// than the clock can express is as good as no end.
+/// Returns a function that says how much of a wait's time is left: a wait that a signal has interrupted must not begin anew.
+/// A time that the clock cannot express is as good as no end.
 fn left_of(timeout: Option<Duration>) -> impl Fn() -> Option<Duration> {
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     move || deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
 }
 
-/// Whose readiness, and what for. Both flags are hints: the call that follows may still find that it would block.
+/// Which descriptor is ready, and for what. Both flags are hints: the call that follows may still find that it would
+/// block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
     /// The number under which the descriptor was added. Not the descriptor: within one batch of events that may have
@@ -51,13 +54,4 @@ pub struct Event {
     pub readable: bool,
     /// A send will not block: there is room, or an error to fetch.
     pub writable: bool,
-}
-
-/// When the kernel reports a descriptor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trigger {
-    /// As long as it is ready.
-    Level,
-    /// When it becomes ready, or more so. Who does not use readiness up, until would-block, may not hear of it again.
-    Edge,
 }

@@ -9,8 +9,8 @@ use protocol::reference::reply_to;
 
 use super::isolation::send_without_reading;
 use crate::client::{Client, Outcome, ensure};
-use crate::process::{Finished, Server};
 use crate::{Case, Promise, Target};
+use subprocess::{Finished, Server};
 
 pub(super) const CASES: &[Case] = &[
     case("port-taken", "a taken port is one line on stderr and exit code 1", port_taken),

@@ -116,7 +116,7 @@ fn herd(experiment: &Experiment) -> io::Result<String> {
 }
 
 const LEGEND: &str = "\
-switches   how often a worker went to sleep, all workers together (getrusage): 1 is the one that serves
+switches   how often a worker was woken, all workers together (getrusage): 1 is the one that serves
 returns    how often the call in which it sleeps came back: epoll_wait or kevent, in the mode accept accept itself
 in vain    how often it then found nothing to accept, or the lock taken
 shares     how many connections each worker got, by process id

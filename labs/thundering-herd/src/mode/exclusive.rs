@@ -12,7 +12,7 @@ use server::{Listener, shutdown};
 use step6_epoll_kqueue::Poller;
 
 use crate::App;
-use crate::app::Clients;
+use crate::clients::Clients;
 
 /// Serves all clients at once until the worker is to stop.
 ///
@@ -43,6 +43,5 @@ pub fn serve(listeners: &mut [Listener], app: App) -> io::Result<()> {
             }
         }
     }
-    clients.finish();
     Ok(())
 }

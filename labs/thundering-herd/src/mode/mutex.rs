@@ -7,12 +7,11 @@
 use std::io;
 use std::time::Duration;
 
-use peer::Interest;
 use server::{Listener, shutdown};
-use step6_epoll_kqueue::{Poller, Trigger};
+use step6_epoll_kqueue::{Interest, Poller};
 
 use crate::App;
-use crate::app::Clients;
+use crate::clients::Clients;
 use crate::lock::Lock;
 
 /// How soon a worker tries again that could not have the lock. nginx's `accept_mutex_delay` is 500 ms as well.
@@ -35,7 +34,7 @@ pub fn serve(listeners: &mut [Listener], app: App, lock: &Lock) -> io::Result<()
         if held.is_some() != watching {
             for (token, listener) in (0..).zip(&*listeners) {
                 match held {
-                    Some(_) => poller.add(listener, token, Interest::READ, Trigger::Level)?,
+                    Some(_) => poller.add(listener, token, Interest::READ)?,
                     None => poller.delete(listener)?,
                 }
             }
@@ -55,6 +54,5 @@ pub fn serve(listeners: &mut [Listener], app: App, lock: &Lock) -> io::Result<()
         }
         drop(held);
     }
-    clients.finish();
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use nix::sys::socket::{SockaddrStorage, getsockname};
+use nix::sys::socket::{SockaddrStorage, getsockname, setsockopt, sockopt};
 use server::{Listener, listener};
 
 /// A port that is taken, and that nobody listens on yet. (A socket that is merely bound gets no connections.)
@@ -29,9 +29,9 @@ impl SharedPort {
             if port != 0 {
                 // A port that another server shares could be had as well, and half of its connections. Whoever can listen
                 // without sharing is alone.
-                drop(Listener::listen(listener::bound(address, false)?, 1)?);
+                drop(Listener::listen(listener::bound(address, |_| Ok(()))?, 1)?);
             }
-            let bound = listener::bound(address, true)?;
+            let bound = listener::bound(address, share)?;
             // With port 0 the kernel has chosen one just now.
             let name: SockaddrStorage = getsockname(bound.as_raw_fd())?;
             let port = name.as_sockaddr_in().map(|v4| v4.port());
@@ -51,6 +51,16 @@ impl SharedPort {
     /// # Errors
     /// What socket(2), bind(2) and listen(2) report.
     pub fn listen(&self, backlog: i32) -> io::Result<Listener> {
-        Listener::listen(listener::bound(self.address, true)?, backlog)
+        Listener::listen(listener::bound(self.address, share)?, backlog)
     }
+}
+
+/// Has more sockets be bound to the same address, and connections be spread over those that listen. On FreeBSD another
+/// option does that; macOS spreads nothing. See socket(7).
+fn share(socket: &OwnedFd) -> io::Result<()> {
+    #[cfg(target_os = "freebsd")]
+    setsockopt(socket, sockopt::ReusePortLb, &true)?;
+    #[cfg(not(target_os = "freebsd"))]
+    setsockopt(socket, sockopt::ReusePort, &true)?;
+    Ok(())
 }

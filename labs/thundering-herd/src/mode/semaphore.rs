@@ -6,12 +6,11 @@
 
 use std::io;
 
-use peer::Interest;
 use server::{Listener, shutdown};
-use step6_epoll_kqueue::{Poller, Trigger};
+use step6_epoll_kqueue::{Interest, Poller};
 
 use crate::App;
-use crate::app::Clients;
+use crate::clients::Clients;
 use crate::lock::Lock;
 
 /// Serves all clients at once until the worker is to stop.
@@ -22,7 +21,7 @@ pub fn serve(listeners: &mut [Listener], app: App, lock: &Lock) -> io::Result<()
     let mut poller = Poller::new()?;
     for (token, listener) in (0..).zip(&mut *listeners) {
         listener.set_nonblocking()?;
-        poller.add(&*listener, token, Interest::READ, Trigger::Level)?;
+        poller.add(&*listener, token, Interest::READ)?;
     }
     let mut clients = Clients::new(app, listeners.len());
     let mut events = Vec::new();
@@ -43,6 +42,5 @@ pub fn serve(listeners: &mut [Listener], app: App, lock: &Lock) -> io::Result<()
             }
         }
     }
-    clients.finish();
     Ok(())
 }

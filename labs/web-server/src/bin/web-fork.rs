@@ -6,14 +6,15 @@
 
 use std::collections::HashSet;
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::process::{self, ExitCode};
 
 use clap::Parser;
 use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, Pid, fork};
-use peer::Interest;
-use server::{Listener, Stream, children, logging, shutdown, signals};
-use step6_epoll_kqueue::{Poller, Trigger};
+use server::{Listener, Stream, logging, shutdown, signals};
+use step6_epoll_kqueue::{Interest, Poller};
+use subprocess::children;
 use tracing::warn;
 use web_server::connection::serve_connection;
 use web_server::{Options, options};
@@ -55,8 +56,8 @@ fn accept_and_fork(
     // A connection that has gone again between wait and accept must not have us wait there for the next one.
     listener.set_nonblocking()?;
     let mut poller = Poller::new()?;
-    poller.add(&ended, CHILDREN, Interest::READ, Trigger::Level)?;
-    poller.add(&listener, LISTENER, Interest::READ, Trigger::Level)?;
+    poller.add(&ended, CHILDREN, Interest::READ)?;
+    poller.add(&listener, LISTENER, Interest::READ)?;
     let mut events = Vec::new();
     let mut accepting = true;
     while !shutdown::requested() {
@@ -82,7 +83,7 @@ fn accept_and_fork(
                         children.insert(child);
                         // The connection ends when its *last* descriptor is closed. With ours left open, a client that
                         // waits for the end would wait as long as we live, and we would run out of descriptors.
-                        stream.hand_over();
+                        drop(OwnedFd::from(stream));
                     }
                     Err(no_process) => listener.refused(no_process.into()),
                 }
@@ -93,7 +94,7 @@ fn accept_and_fork(
             poller.delete(&listener)?;
             accepting = false;
         } else if !accepting && children.len() < most {
-            poller.add(&listener, LISTENER, Interest::READ, Trigger::Level)?;
+            poller.add(&listener, LISTENER, Interest::READ)?;
             accepting = true;
         }
     }

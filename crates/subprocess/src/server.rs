@@ -1,11 +1,10 @@
 //! A server's process: started on a port of its own, watched, stopped, and its bill read.
 
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus};
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,16 +12,15 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
-use crate::client::{Outcome, ensure};
+use crate::Usage;
+use crate::command::{command, drain, piped, read_all, text};
+use crate::usage::wait4;
 
 /// How long a server may take to say where it listens.
 const START: Duration = Duration::from_secs(10);
 
 /// How long it may take to leave after SIGTERM. It is promised about one second; a loaded machine may need more.
 const STOP: Duration = Duration::from_secs(10);
-
-/// How long the pipes of a process that has ended may stay open.
-const CLOSE: Duration = Duration::from_secs(2);
 
 /// A server under test. Dropped, it is killed.
 #[derive(Debug)]
@@ -50,21 +48,6 @@ pub struct Finished {
     pub usage: Usage,
 }
 
-/// What a process has used, all its threads together: getrusage(2).
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Usage {
-    /// CPU time in its own code.
-    pub user: Duration,
-    /// CPU time in the kernel on its behalf.
-    pub system: Duration,
-    /// The most memory it had resident at a time, in bytes.
-    pub peak_memory: u64,
-    /// How often a thread of it went to sleep.
-    pub voluntary_switches: u64,
-    /// How often a thread of it was made to wait for the CPU.
-    pub involuntary_switches: u64,
-}
-
 impl Server {
     /// Starts `program` and waits until it prints `Listening on ADDRESS`.
     ///
@@ -89,8 +72,11 @@ impl Server {
         Self::spawn(command(Some(descriptors), program, arguments))?.announced()
     }
 
-    /// Starts a server that does not say where it listens, and waits until somebody accepts at `address`.
-    pub(crate) fn start_unannounced(
+    /// Starts a server that does not say where it listens, and waits until it accepts at `address`.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_unannounced(
         descriptors: Option<u64>,
         program: impl AsRef<OsStr>,
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
@@ -112,7 +98,7 @@ impl Server {
     ///
     /// # Errors
     /// It cannot be started; or it is a script that starts the server and stays: a signal to it does not reach the server.
-    pub(crate) fn announces(
+    pub fn announces(
         program: impl AsRef<OsStr>,
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
         address: SocketAddr,
@@ -260,63 +246,9 @@ impl Server {
         Ok(Finished { status, stdout, stderr, usage })
     }
 
-    /// A process's ru_maxrss on Linux also covers the image it was exec'ed from, that is, us. The high-water mark in /proc
-    /// is its own; it is gone when the process is, so it is read until then.
+    /// The peak is gone when the process is, so it is read until then.
     fn look_at_peak(&mut self) {
-        self.peak = self.status_kibibytes("VmHWM:").or(self.peak);
-    }
-
-    /// How many threads it has now. Linux only, as are those below: elsewhere there is no /proc to ask.
-    pub fn threads(&self) -> Option<u64> {
-        self.status_number("Threads:")
-    }
-
-    /// How many descriptors it has open now.
-    pub fn open_descriptors(&self) -> Option<usize> {
-        Some(std::fs::read_dir(format!("/proc/{}/fd", self.pid)).ok()?.count())
-    }
-
-    /// How much memory it has resident now, in bytes.
-    pub fn resident_memory(&self) -> Option<u64> {
-        self.status_kibibytes("VmRSS:")
-    }
-
-    /// How much CPU time it has used so far, to a hundredth of a second.
-    pub fn cpu_time(&self) -> Option<Duration> {
-        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
-        // The second field is the name in parentheses and may contain anything; utime and stime are the 14th and 15th.
-        let (_, fields) = text.rsplit_once(')')?;
-        let mut fields = fields.split_whitespace().skip(11);
-        let ticks: u64 =
-            fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
-        Some(Duration::from_millis(ticks * 10)) // proc_pid_stat(5): clock ticks, 100 a second on all of Linux's platforms
-    }
-
-    /// How much CPU time its threads have used that have not ended, to the nanosecond: the first field of their
-    /// `schedstat` (the kernel's Documentation/scheduler/sched-stats.rst).
-    pub fn cpu_time_of_threads(&self) -> Option<Duration> {
-        let mut nanoseconds = 0;
-        for thread in std::fs::read_dir(format!("/proc/{}/task", self.pid)).ok()? {
-            let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
-            nanoseconds += text.split_whitespace().next()?.parse::<u64>().ok()?;
-        }
-        // A kernel that keeps no such statistics may have the file all the same, with zeros.
-        (nanoseconds > 0).then(|| Duration::from_nanos(nanoseconds))
-    }
-
-    fn status_kibibytes(&self, name: &str) -> Option<u64> {
-        self.status_number(name).map(|kibibytes| kibibytes * 1024)
-    }
-
-    fn status_number(&self, name: &str) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
-        status
-            .lines()
-            .find_map(|line| line.strip_prefix(name))?
-            .split_whitespace()
-            .next()?
-            .parse()
-            .ok()
+        self.peak = self.peak_memory().or(self.peak);
     }
 }
 
@@ -331,148 +263,17 @@ impl Drop for Server {
     }
 }
 
-/// Runs a command that is expected to end by itself.
+/// An address on loopback where no process listens now. One may a moment later.
 ///
 /// # Errors
-/// It cannot be started, or it does not end within `limit`; it has been killed then.
-pub(crate) fn run(
-    program: impl AsRef<OsStr>,
-    arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
-    limit: Duration,
-) -> io::Result<Output> {
-    let (mut child, stdout, stderr) = piped(command(None, program, arguments))?;
-    let (stdout, stderr) = (drain(move || read_all(stdout)), drain(move || read_all(stderr)));
-    let deadline = Instant::now() + limit;
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        if Instant::now() >= deadline {
-            child.kill()?;
-            child.wait()?;
-            let text = format!("the command was to fail, and still runs after {limit:?}");
-            return Err(io::Error::new(io::ErrorKind::TimedOut, text));
-        }
-        thread::sleep(Duration::from_millis(2));
-    };
-    Ok(Output { status, stdout: text(&stdout)?.into_bytes(), stderr: text(&stderr)?.into_bytes() })
-}
-
-/// An address on loopback where nobody listens now: somebody may a moment later.
-pub(crate) fn free_address() -> io::Result<SocketAddr> {
+/// No port is free.
+pub fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0")?.local_addr()
-}
-
-fn command(
-    descriptors: Option<u64>,
-    program: impl AsRef<OsStr>,
-    arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
-) -> Command {
-    let mut command = match descriptors {
-        None => Command::new(program),
-        Some(descriptors) => {
-            // The shell sets the limit on itself and then becomes the server.
-            let mut command = Command::new("sh");
-            command.args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")]);
-            command.arg(program);
-            command
-        }
-    };
-    command.args(arguments);
-    command
-}
-
-fn piped(mut command: Command) -> io::Result<(Child, ChildStdout, ChildStderr)> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| {
-        let name = display(command.get_program());
-        io::Error::new(error.kind(), format!("cannot start {name}: {error}"))
-    })?;
-    match (child.stdout.take(), child.stderr.take()) {
-        (Some(stdout), Some(stderr)) => Ok((child, stdout, stderr)),
-        _ => Err(io::Error::other("the pipes are gone")),
-    }
 }
 
 /// The address in a server's first line.
 fn address_in(line: &str) -> Option<SocketAddr> {
     line.trim_end().strip_prefix("Listening on ")?.parse().ok()
-}
-
-fn display(name: &OsStr) -> impl std::fmt::Display + '_ {
-    std::path::Path::new(name).display()
-}
-
-/// Reads a pipe to its end on a thread, so that the server never waits for somebody to read what it prints.
-fn drain(read: impl FnOnce() -> String + Send + 'static) -> mpsc::Receiver<String> {
-    let (sender, text) = mpsc::channel();
-    thread::spawn(move || sender.send(read()));
-    text
-}
-
-fn read_all(mut pipe: impl Read) -> String {
-    let mut bytes = Vec::new();
-    let _ = pipe.read_to_end(&mut bytes);
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// What a process that has ended has written. A pipe is at its end when *all* who can write to it have closed it.
-fn text(pipe: &mpsc::Receiver<String>) -> io::Result<String> {
-    pipe.recv_timeout(CLOSE).map_err(|_| {
-        io::Error::other(
-            "the command has ended and left a process behind that holds its output: a script must `exec` the server",
-        )
-    })
-}
-
-/// wait4(2): reaps the process and says what it has used; none if it still runs and `options` say not to wait.
-fn wait4(pid: Pid, options: libc::c_int) -> io::Result<Option<(ExitStatus, Usage)>> {
-    let mut status = 0;
-    // SAFETY: an rusage of zeros is a valid value.
-    #[allow(unsafe_code)]
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: both pointers are to locals of the right type.
-    #[allow(unsafe_code)]
-    let reaped = unsafe { libc::wait4(pid.as_raw(), &mut status, options, &mut usage) };
-    if reaped < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    if reaped == 0 {
-        return Ok(None);
-    }
-    let time = |time: libc::timeval| {
-        Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64)
-    };
-    let unit = if cfg!(target_os = "macos") { 1 } else { 1024 }; // getrusage(2): bytes there, KiB elsewhere
-    let usage = Usage {
-        user: time(usage.ru_utime),
-        system: time(usage.ru_stime),
-        peak_memory: usage.ru_maxrss as u64 * unit,
-        voluntary_switches: usage.ru_nvcsw as u64,
-        involuntary_switches: usage.ru_nivcsw as u64,
-    };
-    Ok(Some((ExitStatus::from_raw(status), usage)))
-}
-
-/// Whether a program reports that its output cannot be written (a full disk, Linux only), and does not mind when nobody
-/// reads it. `command` makes the program's command.
-///
-/// # Errors
-/// It does not, or it cannot be started.
-pub fn reports_unwritable_output(command: impl Fn() -> Command) -> Outcome {
-    let (reader, writer) = io::pipe()?;
-    drop(reader);
-    let output = command().stdout(writer).output()?;
-    ensure(output.status.success(), || format!("nobody reads: {output:?}"))?;
-    if cfg!(target_os = "linux") {
-        let full = File::options().write(true).open("/dev/full")?;
-        let output = command().stdout(full).output()?;
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        let right =
-            output.status.code() == Some(1) && stderr.starts_with("error: cannot write the ");
-        ensure(right, || format!("the disk is full: {output:?}"))?;
-    }
-    Ok(())
 }
 
 /// The servers that have been started and not reaped.
