@@ -1,12 +1,17 @@
 //! What this stage promises, tested through its binary.
 
-use std::process::ExitCode;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, ExitCode, Stdio};
 
 use check::{Client, Outcome, Promise, ensure};
+use nix::pty::openpty;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use subprocess::Server;
 
 fn main() -> ExitCode {
-    let own: &[check::OwnTest] = &[("one-after-another", one_after_another)];
+    let own: &[check::OwnTest] = &[("one-after-another", one_after_another), ("colours", colours)];
     check::harness(env!("CARGO_BIN_EXE_step1-sequential"), &[&[]], &Promise::SEQUENTIAL, own)
 }
 
@@ -28,4 +33,29 @@ fn one_after_another(binary: &str) -> Outcome {
     second.stream.set_nonblocking(false)?;
     drop(first);
     second.expect(b"*ifmmp")
+}
+
+/// The log of all stages: coloured on a terminal, unless its user does not want that. (That a pipe gets no colours is a
+/// case, `quiet`.)
+fn colours(binary: &str) -> Outcome {
+    for (no_color, expected) in [("", true), ("1", false)] {
+        let terminal = openpty(None, None)?;
+        let mut command = Command::new(binary);
+        command.arg("0").env("NO_COLOR", no_color);
+        let mut server = command.stdout(Stdio::piped()).stderr(terminal.slave).spawn()?;
+        drop(command); // and with it our end of what the server writes to
+        let mut line = String::new();
+        server.stdout.take().map(BufReader::new).map(|mut stdout| stdout.read_line(&mut line));
+        kill(Pid::from_raw(server.id() as i32), Signal::SIGTERM)?;
+        let status = server.wait()?;
+        let mut log = Vec::new();
+        // When everybody has closed the other end, Linux says EIO.
+        let _ = File::from(terminal.master).read_to_end(&mut log);
+        let log = String::from_utf8_lossy(&log);
+        ensure(status.success() && log.contains("served 0 clients"), || {
+            format!("{status}: {log}")
+        })?;
+        ensure(log.contains('\x1b') == expected, || format!("NO_COLOR={no_color}: {log:?}"))?;
+    }
+    Ok(())
 }

@@ -29,8 +29,8 @@ struct Arguments {
     options: server::Options,
 
     /// Serve nobody: start N idle threads, say what they cost, and end
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    spam: Option<u64>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    spam: Option<u32>,
 }
 
 fn main() -> ExitCode {

@@ -1,32 +1,41 @@
 //! `--spam N`: what N threads cost that do nothing but exist.
 
 use std::process::ExitCode;
-use std::sync::{Arc, Barrier};
-use std::thread;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use std::{panic, thread};
 
-/// Starts the threads, prints the cost of each, and lets them go.
-pub(crate) fn run(threads: u64) -> ExitCode {
+/// How many threads run, asleep.
+static ASLEEP: AtomicU32 = AtomicU32::new(0);
+
+/// Whether a thread has died on its way there.
+static DEAD: AtomicBool = AtomicBool::new(false);
+
+/// Starts the threads and prints the cost of each. They end with the process.
+pub(crate) fn run(threads: u32) -> ExitCode {
+    // A thread that finds no memory for its signal stack panics inside std, where no `Result` leads back to us.
+    panic::set_hook(Box::new(|_| DEAD.store(true, Ordering::Relaxed)));
     let before = Memory::now();
     let started = Instant::now();
-    // Every thread sleeps here, and so does this one once it has read the figures: then all may end.
-    let barrier = Arc::new(Barrier::new(threads as usize + 1));
     for number in 1..=threads {
-        let barrier = Arc::clone(&barrier);
-        if let Err(error) = thread::Builder::new().spawn(move || barrier.wait()) {
+        if let Err(error) = thread::Builder::new().spawn(sleep_on) {
             eprintln!("error: no thread {number}: {}", server::describe(&error));
             return ExitCode::FAILURE;
         }
     }
+    while ASLEEP.load(Ordering::Relaxed) < threads {
+        if DEAD.load(Ordering::Relaxed) {
+            eprintln!("error: of {threads} threads not all found memory for their signal stacks");
+            return ExitCode::FAILURE;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
     let elapsed = started.elapsed();
-    println!(
-        "{threads} idle threads, started in {elapsed:.1?}: {:.1?} each",
-        elapsed / threads as u32
-    );
+    println!("{threads} idle threads, started in {elapsed:.1?}: {:.1?} each", elapsed / threads);
     match (before, Memory::now()) {
         (Some(before), Some(after)) => {
             let each =
-                |before: u64, after: u64| after.saturating_sub(before) as f64 / threads as f64;
+                |before: u64, after: u64| after.saturating_sub(before) as f64 / f64::from(threads);
             println!(
                 "  reserved (virtual)  {:8.1} KiB each",
                 each(before.reserved, after.reserved)
@@ -42,8 +51,14 @@ pub(crate) fn run(threads: u64) -> ExitCode {
         }
         _ => println!("  their memory: this system has no /proc/self/status; ask ps or top"),
     }
-    barrier.wait();
     ExitCode::SUCCESS
+}
+
+fn sleep_on() {
+    ASLEEP.fetch_add(1, Ordering::Relaxed);
+    loop {
+        thread::park();
+    }
 }
 
 /// What the kernel keeps for this process, in KiB: proc_pid_status(5).

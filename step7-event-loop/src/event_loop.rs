@@ -66,7 +66,7 @@ impl<S: 'static> Loop<S> {
         let poller = Poller::new()?;
         let wakeups = Wakeups::new()?;
         poller.add(&wakeups, WAKEUP, Interest::READ)?;
-        let work = Work::new(wakeups.bell());
+        let work = Work::new(wakeups.bell().clone());
         Ok(Loop {
             now: Instant::now(),
             poller,
@@ -197,7 +197,7 @@ impl<S: 'static> Loop<S> {
     /// The handle may be gone: closed by a callback earlier in this batch. Then its key finds nothing.
     fn on_event(&mut self, state: &mut S, event: &Event) {
         if event.token == WAKEUP {
-            self.wakeups.clear();
+            self.wakeups.bell().hear();
             self.run_wakeups(state);
             return;
         }

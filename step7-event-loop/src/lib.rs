@@ -28,7 +28,7 @@
 //! | `timer` | timers | `uv_timer_t` |
 //! | `work`, `queue` | the thread pool | `uv_queue_work` |
 //! | `fs` | files, through the pool | `uv_fs_t` |
-//! | `wakeup` | calls from other threads | `uv_async_t` |
+//! | `wakeup`, `bell`, `pipe` | calls from other threads | `uv_async_t` |
 //! | `signal` | signals | `uv_signal_t` |
 //! | `slab` | handles that go stale instead of wrong | (pointers, and the program's care) |
 //!
@@ -38,11 +38,13 @@
 //! pointer.
 #![forbid(unsafe_code)]
 
+mod bell;
 mod close;
 mod event_loop;
 mod fs;
 mod handle;
 mod listen;
+mod pipe;
 mod queue;
 mod signal;
 mod slab;
@@ -52,15 +54,19 @@ mod transfer;
 mod wakeup;
 mod work;
 
-/// What [`queue`] waits with. Its model test puts loom's in this place.
+/// What [`queue`] and [`bell`] are built from. Their model test puts loom's in this place.
 mod sync {
-    pub(crate) use std::sync::{Condvar, Mutex, PoisonError};
+    pub(crate) use std::sync::atomic::{AtomicBool, Ordering};
+    pub(crate) use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+    pub(crate) use crate::pipe::Pipe;
 }
 
+pub use bell::Waker;
 pub use event_loop::Loop;
 pub use listen::ListenerId;
 pub use signal::SignalId;
 pub use stream::{HIGH_WATER_MARK, StreamId};
 pub use timer::TimerId;
-pub use wakeup::{Waker, WakeupId};
+pub use wakeup::WakeupId;
 pub use work::{POOL_THREADS, WorkError, WorkId};

@@ -1,7 +1,5 @@
-//! The queue between the loop and its pool: jobs in, first come first served, until it is closed.
-//!
-//! `tests/queue_model.rs` compiles this very file against loom's mutex and condition variable, and tries every order in
-//! which the threads can meet. For that it uses nothing but what `crate::sync` names.
+//! The queue between the loop and its pool: jobs in, first come first served, until it is closed. (Modelled, as `bell.rs`
+//! is.)
 
 use std::collections::VecDeque;
 

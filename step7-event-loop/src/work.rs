@@ -15,9 +15,9 @@ use std::thread;
 use tracing::{trace_span, warn};
 
 use crate::Loop;
+use crate::bell::{Bell, Done};
 use crate::handle::Callback;
 use crate::queue::Queue;
-use crate::wakeup::Bell;
 
 /// Work that has been given to the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,8 +57,7 @@ pub(crate) struct Work<S> {
     /// What to call when the work of that number comes back.
     after: HashMap<WorkId, Callback<S>>,
     queue: Arc<Queue<Job>>,
-    done: Arc<Mutex<Vec<WorkId>>>,
-    bell: Bell,
+    done: Arc<Done<WorkId>>,
     threads: usize,
     started: usize,
     /// Whether the log knows already that there are fewer threads than there should be.
@@ -71,8 +70,7 @@ impl<S> Work<S> {
             last_id: 0,
             after: HashMap::new(),
             queue: Arc::new(Queue::new()),
-            done: Arc::default(),
-            bell,
+            done: Arc::new(Done::new(bell)),
             threads: POOL_THREADS,
             started: 0,
             warned: false,
@@ -89,12 +87,10 @@ impl<S> Work<S> {
         while self.started < self.threads {
             let queue = Arc::clone(&self.queue);
             let done = Arc::clone(&self.done);
-            let bell = self.bell.clone();
             let worker = move || {
                 while let Some(job) = queue.pop() {
                     trace_span!("work").in_scope(job.run);
-                    done.lock().unwrap_or_else(PoisonError::into_inner).push(job.id);
-                    bell.ring();
+                    done.add(job.id);
                 }
             };
             let name = format!("pool-{}", self.started + 1);
@@ -167,8 +163,7 @@ impl<S: 'static> Loop<S> {
     }
 
     pub(crate) fn run_work_completions(&mut self, state: &mut S) {
-        let done = mem::take(&mut *self.work.done.lock().unwrap_or_else(PoisonError::into_inner));
-        for id in done {
+        for id in self.work.done.take() {
             if let Some(after) = self.work.after.remove(&id) {
                 after(self, state);
             }

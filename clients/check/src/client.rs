@@ -145,6 +145,29 @@ impl Client {
         Ok(client)
     }
 
+    /// Those of `clients` that are greeted within this time, all together: a sequential server greets one at a time.
+    ///
+    /// # Errors
+    /// One of them is greeted with something else.
+    pub(crate) fn greeted_within(
+        time: Duration,
+        clients: Vec<Client>,
+    ) -> Result<Vec<Client>, Failure> {
+        let deadline = Instant::now() + time;
+        let mut greeted = Vec::new();
+        for mut client in clients {
+            let left = deadline.saturating_duration_since(Instant::now());
+            client.stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+            let is_greeted = client.stream.peek(&mut [0]).is_ok();
+            client.stream.set_read_timeout(Some(patience()))?;
+            if is_greeted {
+                client.expect_greeting()?;
+                greeted.push(client);
+            }
+        }
+        Ok(greeted)
+    }
+
     /// Receives the greeting.
     ///
     /// # Errors
@@ -227,6 +250,15 @@ impl Client {
         self.echo(probe).map_err(|Failure(text)| Failure(format!("after that, {text}")))
     }
 
+    /// What the kernel holds of this connection. Linux only, and only if the server is on this machine.
+    pub(crate) fn queues(&self) -> Option<Queues> {
+        let (ours, theirs) =
+            (self.stream.local_addr().ok()?.port(), self.stream.peer_addr().ok()?.port());
+        let (unacknowledged, unread) = queues_between(ours, theirs)?;
+        let (server_unacknowledged, server_unread) = queues_between(theirs, ours)?;
+        Some(Queues { unacknowledged, unread, server_unacknowledged, server_unread })
+    }
+
     /// Sends no more, and may go on receiving.
     ///
     /// # Errors
@@ -243,6 +275,32 @@ impl Client {
         let linger = libc::linger { l_onoff: 1, l_linger: 0 };
         Ok(setsockopt(&self.stream, sockopt::Linger, &linger)?)
     }
+}
+
+/// Bytes in the kernel's hands, on both sides of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Queues {
+    /// We have sent them, and the server's kernel has not acknowledged them.
+    pub(crate) unacknowledged: usize,
+    /// They have arrived, and we have not read them.
+    pub(crate) unread: usize,
+    /// The same two as the server has them.
+    pub(crate) server_unacknowledged: usize,
+    pub(crate) server_unread: usize,
+}
+
+/// The send and the receive queue of the socket on this machine with these ports: `tx_queue:rx_queue` in /proc/net/tcp.
+fn queues_between(local: u16, remote: u16) -> Option<(usize, usize)> {
+    let port = |address: &str| u16::from_str_radix(address.rsplit(':').next()?, 16).ok();
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(std::fs::read_to_string);
+    tables.iter().flatten().flat_map(|table| table.lines().skip(1)).find_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let [_, ours, theirs, _, queues, ..] = fields[..] else { return None };
+        let (sent, received) = queues.split_once(':')?;
+        let length = |hexadecimal| usize::from_str_radix(hexadecimal, 16).ok();
+        let is_it = (port(ours), port(theirs)) == (Some(local), Some(remote));
+        if is_it { Some((length(sent)?, length(received)?)) } else { None }
+    })
 }
 
 pub(crate) fn is_timeout(error: &io::Error) -> bool {

@@ -15,6 +15,7 @@ mod cases;
 mod client;
 pub mod in_process;
 mod own;
+mod talkers;
 
 pub use ::client::raise_descriptor_limit;
 pub use cases::cases;

@@ -31,9 +31,15 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("dies-of-signals", "sigint", "signal: 2"),
     ("ignores-signals", "sigterm-with-peers", "did not end"),
     ("waits-for-its-peers", "sigterm-unread", "did not end"),
-    ("leaves-at-once", "sigterm-owed", "nothing was owed or it was dropped"),
+    ("leaves-at-once", "sigterm-owed", "were on their way before SIGTERM"),
+    ("leaves-at-once", "sigterm-talking", "did not end in order"),
+    ("leaves-at-once", "sigterm-deaf", "did not end in order"),
+    ("leaves-at-once", "sigterm-counted", "did not end in order"),
+    ("lingers-for-nothing", "sigterm-silent", "its peers were owed nothing"),
     ("leaks-descriptors", "no-descriptor-left-behind", "not within"),
     ("piles-up", "bounded-output", "the server took all"),
+    ("piles-up-slowly", "bounded-output", "bytes of answers"),
+    ("holds-30-MiB", "bounded-output", "bytes of answers"),
     ("grows", "bounded-output", "the server has grown by"),
     ("leaves-newcomers-waiting", "out-of-descriptors", "neither served nor sent away"),
     ("spins", "out-of-descriptors", "of CPU time in one idle second"),
@@ -43,6 +49,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("serves-one-at-a-time", "open-message-peer", "nothing came"),
     ("serves-one-at-a-time", "peer-that-does-not-read", "nothing came"),
     ("says-too-much", "quiet", "-q"),
+    ("colours-its-log", "quiet", "colours in the log"),
     ("counts-wrongly", "stats", "not 3 clients"),
     ("traces-no-ends", "trace", "0 times accept"),
 ];
@@ -68,7 +75,8 @@ fn main() -> ExitCode {
 fn trial(&(fault, name, expected): &'static (&str, &str, &str)) -> Trial {
     Trial::test(format!("{fault} {name}"), move || {
         if cfg!(not(target_os = "linux"))
-            && ["grows", "spins", "leaks-descriptors"].contains(&fault)
+            && ["grows", "piles-up-slowly", "holds-30-MiB", "spins", "leaks-descriptors"]
+                .contains(&fault)
         {
             eprintln!("{fault}: skipped, this system has no /proc to see it in");
             return Ok(());
@@ -194,6 +202,9 @@ mod server {
         while fault == "waits-for-its-peers" && CLIENTS.load(Ordering::SeqCst) > 0 {
             thread::sleep(Duration::from_millis(5));
         }
+        if fault == "lingers-for-nothing" {
+            thread::sleep(Duration::from_secs(1));
+        }
         if has("--stats") {
             println!("{{\"server\":\"faulty\",\"clients\":4,\"syscalls\":{{}}}}");
         }
@@ -236,6 +247,9 @@ mod server {
         if fault == "says-too-much" {
             eprintln!("Calling recv...");
         }
+        if fault == "colours-its-log" && std::env::args().any(|word| word == "-v") {
+            eprintln!("\x1b[2mCalling recv... recv returned 7 bytes\x1b[0m");
+        }
         if fault == "leaks-descriptors"
             && let (Ok(copy), Ok(mut leaked)) = (stream.try_clone(), LEAKED.lock())
         {
@@ -261,7 +275,19 @@ mod server {
                 // It stops reading, as it should, and has taken memory all the same.
                 ballast.resize(48 << 20, 1_u8);
             }
-            if fault == "piles-up" && reply.len() > 64 {
+            let piles_up = match fault {
+                "piles-up" => true,
+                "piles-up-slowly" => {
+                    // A pause after each MiB: a client that waits less long than this takes it for the end.
+                    if (hoard.len() + reply.len()) >> 20 > hoard.len() >> 20 {
+                        thread::sleep(Duration::from_millis(350));
+                    }
+                    true
+                }
+                "holds-30-MiB" => hoard.len() < 30 << 20,
+                _ => false,
+            };
+            if piles_up && reply.len() > 64 {
                 hoard.append(&mut reply);
             } else {
                 stream.write_all(&reply)?;

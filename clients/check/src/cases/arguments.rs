@@ -22,7 +22,11 @@ pub(super) const CASES: &[Case] = &[
     case("help", "--help says how to use it", help),
     Case { obstacle: no_ipv6, ..case("ipv6", "--host ::1 listens on IPv6", ipv6) },
     case("once", "--once ends when the first client has left", once),
-    case("quiet", "-q logs nothing, -v logs each call", quiet_and_verbose),
+    case(
+        "quiet",
+        "-q logs nothing, -v logs each call; without colours, where there is no terminal",
+        quiet_and_verbose,
+    ),
 ];
 
 const fn case(name: &'static str, about: &'static str, run: fn(&Target) -> Outcome) -> Case {
@@ -117,6 +121,9 @@ fn quiet_and_verbose(target: &Target) -> Outcome {
         ensure(logged == expected, || format!("with {option} it logged: {}", finished.stderr))?;
         ensure(expected || finished.stderr.is_empty(), || {
             format!("-q logged: {}", finished.stderr)
+        })?;
+        ensure(!finished.stderr.contains('\x1b'), || {
+            format!("colours in the log: {}", finished.stderr.escape_debug())
         })?;
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::client::{Client, Failure, Outcome, ensure, is_timeout, patience, wait_until};
 use crate::{Case, Promise, Target};
@@ -61,13 +61,24 @@ fn unharmed(Failure(text): Failure) -> Failure {
     Failure(format!("a bystander of the reset: {text}"))
 }
 
-/// Sends an open message, and reads nothing, until the server takes no more or `limit` bytes are sent; how many were.
+/// Sends an open message, and reads nothing, until the server takes no more for a moment or `limit` bytes are sent; how
+/// many were.
 pub(super) fn send_without_reading(client: &mut Client, limit: usize) -> Result<usize, Failure> {
+    send_for_as_long_as_it_takes(client, limit, Duration::from_millis(300))
+}
+
+/// The same, until it has taken nothing for as long as `pause`; or until it has tried our patience, and is still at it.
+pub(super) fn send_for_as_long_as_it_takes(
+    client: &mut Client,
+    limit: usize,
+    pause: Duration,
+) -> Result<usize, Failure> {
     client.echo(b"^")?;
-    client.stream.set_write_timeout(Some(Duration::from_millis(300)))?;
+    client.stream.set_write_timeout(Some(pause))?;
     let block = [b'a'; 64 * 1024];
     let mut sent = 0;
-    while sent < limit {
+    let deadline = Instant::now() + patience();
+    while sent < limit && Instant::now() < deadline {
         match client.stream.write(&block) {
             Ok(taken) => sent += taken,
             Err(error) if is_timeout(&error) => break,

@@ -5,11 +5,14 @@ use std::fs;
 
 use serde_json::Value;
 
+use super::lifecycle::{stopped_while_they_talk, within_the_grace_period};
 use crate::client::{Client, Failure, Outcome, ensure};
+use crate::talkers::talkers;
 use crate::{Case, Promise, Target};
 
 pub(super) const CASES: &[Case] = &[
     case("stats", "--stats ends with one JSON object that counts clients and calls", stats),
+    case("sigterm-counted", "what the log says was sent arrives, though SIGTERM comes", counted),
     case("trace", "--trace writes a begin and an end for each call", trace),
     case(
         "trace-unwritable",
@@ -52,6 +55,29 @@ fn stats(target: &Target) -> Outcome {
     // The last one is interrupted by the signal, where it blocks.
     let accepted = calls("accept", "calls") - calls("accept", "would_block");
     ensure((3..=4).contains(&accepted), || format!("not 3 or 4 accepts: {stats}"))
+}
+
+/// `send returned 500 bytes`: from then on they are the peer's.
+fn counted(target: &Target) -> Outcome {
+    within_the_grace_period(|| {
+        let server = target.start(&["-v"])?;
+        let talkers = talkers(server.address(), 8)?;
+        let greetings = talkers.len();
+        let (received, finished) = stopped_while_they_talk(server, talkers)?;
+        let sent: usize = finished
+            .stderr
+            .lines()
+            .filter_map(|line| {
+                line.split_once("send returned ")?.1.split_once(' ')?.0.parse::<usize>().ok()
+            })
+            .sum();
+        ensure(sent > greetings, || "the log does not say what was sent".to_owned())?;
+        ensure(greetings + received >= sent, || {
+            format!(
+                "{received} bytes and {greetings} greetings have arrived of {sent} that were sent"
+            )
+        })
+    })
 }
 
 fn trace(target: &Target) -> Outcome {

@@ -1,0 +1,38 @@
+//! Something to be readable: a byte in a socket pair that the poller watches.
+//!
+//! (On Linux an eventfd, on the BSDs EVFILT_USER, would save a descriptor; a socket pair is the same everywhere.)
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+#[derive(Debug)]
+pub(crate) struct Pipe {
+    reader: UnixStream,
+    writer: UnixStream,
+}
+
+impl Pipe {
+    pub(crate) fn new() -> io::Result<Self> {
+        let (reader, writer) = UnixStream::pair()?;
+        reader.set_nonblocking(true)?;
+        writer.set_nonblocking(true)?;
+        Ok(Pipe { reader, writer })
+    }
+
+    /// Makes it readable. (Nothing can go wrong: there is room for a byte, and this process has both ends.)
+    pub(crate) fn write(&self) {
+        let _ = (&self.writer).write(&[1]);
+    }
+
+    /// Makes it unreadable again.
+    pub(crate) fn clear(&self) {
+        let _ = (&self.reader).read(&mut [0; 16]);
+    }
+}
+
+impl AsFd for Pipe {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.reader.as_fd()
+    }
+}
