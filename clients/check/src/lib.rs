@@ -231,7 +231,7 @@ pub fn harness(
     promises: &[Promise],
     own: &[OwnTest],
 ) -> ExitCode {
-    let options = Arguments::from_args();
+    let options = test_arguments();
     let mut trials = Vec::new();
     for arguments in variants {
         let target = Target::stage(binary, arguments);
@@ -248,6 +248,14 @@ pub fn harness(
         trials.push(Trial::test(name, move || Ok(run(&binary)?)));
     }
     libtest_mimic::run(&options, trials).exit_code()
+}
+
+/// The command line of a test that brings its own `main`. As many run at a time as of cargo's own tests: RUST_TEST_THREADS.
+pub fn test_arguments() -> Arguments {
+    let mut options = Arguments::from_args();
+    let threads = std::env::var("RUST_TEST_THREADS").ok().and_then(|number| number.parse().ok());
+    options.test_threads = options.test_threads.or(threads);
+    options
 }
 
 /// A test that a stage has besides: its name, and what is done with the path of the stage's binary.

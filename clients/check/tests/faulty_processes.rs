@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use check::{Case, Outcome, Target, cases, ensure};
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 use nix::sys::signal::{SigSet, Signal};
 use protocol::Session;
 
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     {
         return server::main(fault, arguments);
     }
-    let options = Arguments::from_args();
+    let options = check::test_arguments();
     // Against these faults patience is in vain. It is long enough for a loaded machine to start a process.
     check::set_patience(Duration::from_secs(3));
     let mut trials: Vec<_> = FAULTS.iter().map(trial).collect();

@@ -24,6 +24,8 @@ fn answering(
 /// The names of the cases that fail, of those that can be run against a server that is there already.
 #[track_caller]
 fn caught(address: SocketAddr, names: &[&str]) {
+    // Against some of them patience is in vain.
+    check::set_patience(Duration::from_secs(6));
     for name in names {
         let case = cases().iter().find(|case| case.name == *name).expect("there is such a case");
         assert!(case.run(&Target::Running(address)).is_err(), "{name} has not caught it");

@@ -246,7 +246,7 @@ impl Bench {
     /// # Errors
     /// The server does not serve.
     pub fn cost_beside(&self, stage: &str, idle: usize) -> io::Result<f64> {
-        const MESSAGES: u32 = 40_000; // a tenth of a second, or more
+        const ENOUGH: Duration = Duration::from_millis(300);
         let server = Server::start(self.executable(stage)?, ["0", "--stats", "-q"])?;
         let peers =
             (0..idle).map(|_| Client::greeted(server.address())).collect::<Result<Vec<_>, _>>()?;
@@ -255,13 +255,17 @@ impl Bench {
         // Ten ticks are coarse, and still say more than the clock.
         let cpu_time = || server.cpu_time_of_threads().or_else(|| server.cpu_time());
         let (started, before) = (Instant::now(), cpu_time());
-        echo(&mut client, MESSAGES)?;
+        let mut messages = 0;
+        while started.elapsed() < ENOUGH {
+            echo(&mut client, 100)?;
+            messages += 100;
+        }
         let elapsed = started.elapsed();
         let used = cpu_time().zip(before).and_then(|(after, before)| after.checked_sub(before));
         drop(peers);
         stop(server, false)?;
         let used = used.filter(|used| !used.is_zero()).unwrap_or(elapsed);
-        Ok(used.as_secs_f64() / f64::from(MESSAGES))
+        Ok(used.as_secs_f64() / f64::from(messages))
     }
 
     fn calls_per_message(&self, stage: &str) -> io::Result<Verdict> {
