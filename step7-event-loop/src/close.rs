@@ -15,8 +15,12 @@ use crate::{Loop, StreamId};
 /// How long a stream that is closed gently may take for it.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How often it is looked at whether a peer is silent, and owed nothing.
-const QUIET: Duration = Duration::from_millis(10);
+/// How long a peer must say nothing to be taken for silent. (A peer that talks in small pieces is silent for 40 ms now and
+/// then: it waits for an acknowledgement, and the kernel delays that. See Nagle's algorithm, RFC 1122, 4.2.3.4.)
+const QUIET: Duration = Duration::from_millis(50);
+
+/// How often it is looked at whether the last stream of a listener has gone.
+const TICK: Duration = Duration::from_millis(10);
 
 impl<S: 'static> Loop<S> {
     /// Closes a stream so that what was written before reaches its peer: from here on its id means nothing, but the loop
@@ -34,10 +38,13 @@ impl<S: 'static> Loop<S> {
         }
         let started = Instant::now();
         self.timer_start(QUIET, Some(QUIET), move |lp, _, timer| {
-            if lp.has_everything(id.0) || started.elapsed() >= GRACE {
-                lp.remove_stream(id.0);
-                lp.timer_stop(timer);
-            }
+            // Not now but in phase 6: what has arrived by now will have been read then.
+            lp.closing.push_back(Box::new(move |lp, _| {
+                if lp.has_everything(id.0) || started.elapsed() >= GRACE {
+                    lp.remove_stream(id.0);
+                    lp.timer_stop(timer);
+                }
+            }));
         });
     }
 
@@ -65,7 +72,7 @@ impl<S: 'static> Loop<S> {
         }
         let started = Instant::now();
         let mut after = Some(after);
-        self.timer_start(Duration::ZERO, Some(QUIET), move |lp, state, timer| {
+        self.timer_start(Duration::ZERO, Some(TICK), move |lp, state, timer| {
             let left = lp.streams_of(id);
             if !left.is_empty() && started.elapsed() < grace {
                 return;

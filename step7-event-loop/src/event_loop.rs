@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::mem;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use step6_epoll_kqueue::{Event, Interest, Poller};
@@ -162,6 +163,20 @@ impl<S: 'static> Loop<S> {
         let handles = self.handles.len() + self.timers.len() + self.wakeups.len();
         let requests = self.work.len() + self.pending.len() + self.closing.len();
         handles + requests > 0
+    }
+
+    /// Takes a handle in, and has the poller report when it is readable.
+    pub(crate) fn watch(&mut self, handle: Handle<S>) -> io::Result<Key> {
+        let key = self.handles.insert(handle);
+        let handle = self.handles.get(key).map(|handle| handle.as_fd());
+        let watched = handle.map(|handle| self.poller.add(handle, key.to_token(), Interest::READ));
+        match watched {
+            Some(Err(error)) => {
+                self.handles.remove(key);
+                Err(error)
+            }
+            _ => Ok(key),
+        }
     }
 
     fn update_time(&mut self) {

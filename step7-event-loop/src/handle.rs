@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use step6_epoll_kqueue::Interest;
@@ -22,6 +23,16 @@ pub(crate) enum Handle<S> {
     Listener(Listening<S>),
     Stream(Stream<S>),
     Signal(Watch<S>),
+}
+
+impl<S> AsFd for Handle<S> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Handle::Listener(listening) => listening.listener.as_fd(),
+            Handle::Stream(stream) => stream.socket.as_fd(),
+            Handle::Signal(watch) => watch.pipe.as_fd(),
+        }
+    }
 }
 
 pub(crate) struct Listening<S> {

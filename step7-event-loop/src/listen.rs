@@ -3,7 +3,6 @@
 use std::io;
 
 use server::Listener;
-use step6_epoll_kqueue::Interest;
 use tracing::trace_span;
 
 use crate::handle::{Handle, Listening, Stream};
@@ -26,16 +25,8 @@ impl<S: 'static> Loop<S> {
         on_connection: impl FnMut(&mut Loop<S>, &mut S, StreamId) + 'static,
     ) -> io::Result<ListenerId> {
         listener.set_nonblocking()?;
-        let key = self.handles.insert(Handle::Listener(Listening {
-            listener,
-            on_connection: Some(Box::new(on_connection)),
-        }));
-        if let Some(Handle::Listener(Listening { listener, .. })) = self.handles.get(key)
-            && let Err(error) = self.poller.add(listener, key.to_token(), Interest::READ)
-        {
-            self.handles.remove(key);
-            return Err(error);
-        }
+        let on_connection = Some(Box::new(on_connection) as _);
+        let key = self.watch(Handle::Listener(Listening { listener, on_connection }))?;
         Ok(ListenerId(key))
     }
 

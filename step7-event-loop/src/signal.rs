@@ -3,7 +3,6 @@
 use std::io::{self, Read};
 
 use nix::sys::signal::Signal;
-use step6_epoll_kqueue::Interest;
 use tracing::trace_span;
 
 use crate::Loop;
@@ -28,14 +27,8 @@ impl<S: 'static> Loop<S> {
         on_signal: impl FnMut(&mut Loop<S>, &mut S, SignalId) + 'static,
     ) -> io::Result<SignalId> {
         let pipe = server::signals::watch(signal)?;
-        let watch = Watch { pipe, on_signal: Some(Box::new(on_signal)) };
-        let key = self.handles.insert(Handle::Signal(watch));
-        if let Some(Handle::Signal(watch)) = self.handles.get(key)
-            && let Err(error) = self.poller.add(&watch.pipe, key.to_token(), Interest::READ)
-        {
-            self.handles.remove(key);
-            return Err(error);
-        }
+        let on_signal = Some(Box::new(on_signal) as _);
+        let key = self.watch(Handle::Signal(Watch { pipe, on_signal }))?;
         Ok(SignalId(key))
     }
 

@@ -23,7 +23,7 @@ impl Outbox {
 
     /// Whether everything has been sent.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.bytes.is_empty() // they go when the last has been sent
     }
 
     /// Sends `bytes`, and keeps what the socket does not take. If others wait already, these wait behind them.
@@ -42,7 +42,7 @@ impl Outbox {
     /// As [`Outbox::send`].
     pub fn flush(&mut self, stream: &mut impl Write) -> io::Result<()> {
         self.sent += send(stream, &self.bytes[self.sent..])?;
-        if self.is_empty() {
+        if self.sent == self.bytes.len() {
             *self = Outbox::default();
         }
         Ok(())

@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
+use std::mem;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,9 +21,13 @@ use tracing::debug;
 
 use crate::shutdown;
 
-/// For how long nothing must happen before the kernel is asked what is on its way, in milliseconds: poll(2) has no event for
-/// "all of it has been acknowledged".
-const QUIET: u8 = 10;
+/// For how long nothing must happen before the kernel is asked what is on its way: poll(2) has no event for "all of it has
+/// been acknowledged". (A peer that talks in small pieces is silent for 40 ms now and then: it waits for an acknowledgement,
+/// and the kernel delays that. See Nagle's algorithm, RFC 1122, 4.2.3.4.)
+const QUIET: Duration = Duration::from_millis(50);
+
+/// The longest sleep: streams may have been dropped meanwhile, or threads be asleep that should not.
+const TICK: Duration = Duration::from_millis(10);
 
 /// How long one connection is kept that the server itself has ended.
 const GRACE: Duration = Duration::from_secs(shutdown::GRACE as u64);
@@ -74,18 +79,18 @@ pub(crate) fn take_over(socket: TcpStream) {
 ///
 /// Threads that serve a peer are woken from the calls in which they sleep, so that they end their conversations.
 pub fn linger() {
-    let mut connections = Connections::default();
-    let mut woken = None::<Instant>;
+    let mut connections = Connections::new();
+    let mut wake = Instant::now();
     while shutdown::requested() && !shutdown::expired() {
         let open = OPEN.load(Ordering::Acquire);
-        connections.0.append(&mut left_behind().connections);
-        if connections.0.is_empty() && open == 0 {
+        connections.add(mem::take(&mut left_behind().connections));
+        if connections.are_gone() && open == 0 {
             return;
         }
         // Again and again: a thread may have been about to sleep when its signal came.
-        if open > 0 && woken.is_none_or(|woken| woken.elapsed().as_millis() >= QUIET.into()) {
+        if open > 0 && Instant::now() >= wake {
             shutdown::wake_sleepers();
-            woken = Some(Instant::now());
+            wake = Instant::now() + TICK;
         }
         connections.take_turns();
     }
@@ -93,9 +98,10 @@ pub fn linger() {
 
 /// Ends one connection in order.
 pub(crate) fn alone(socket: TcpStream) {
-    let mut connections = Connections(Lingering::new(socket, Vec::new()).into_iter().collect());
+    let mut connections = Connections::new();
+    connections.add(Lingering::new(socket, Vec::new()));
     let deadline = Instant::now() + GRACE;
-    while !connections.0.is_empty() && Instant::now() < deadline {
+    while !connections.are_gone() && Instant::now() < deadline {
         connections.take_turns();
     }
 }
@@ -165,18 +171,40 @@ impl Lingering {
     }
 }
 
-#[derive(Default)]
-struct Connections(Vec<Lingering>);
+/// All connections that are being ended.
+struct Connections {
+    connections: Vec<Lingering>,
+    /// When something happened on one of them, the last time.
+    heard: Instant,
+    buffer: Vec<u8>,
+}
 
 impl Connections {
-    /// Serves each connection once, then sleeps until one of them is ready. If none is for a moment, those are closed on
+    fn new() -> Self {
+        Connections { connections: Vec::new(), heard: Instant::now(), buffer: vec![0; 64 * 1024] }
+    }
+
+    fn are_gone(&self) -> bool {
+        self.connections.is_empty()
+    }
+
+    fn add(&mut self, connections: impl IntoIterator<Item = Lingering>) {
+        let before = self.connections.len();
+        self.connections.extend(connections);
+        if self.connections.len() > before {
+            self.heard = Instant::now();
+        }
+    }
+
+    /// Serves each connection once, then sleeps until one of them is ready. If none has been for a while, those are closed on
     /// which nothing is on its way.
     fn take_turns(&mut self) {
-        let mut buffer = vec![0; 64 * 1024];
-        self.0.retain_mut(|connection| connection.take_turn(&mut buffer));
-        let mut waiting: Vec<_> = self.0.iter().map(Lingering::awaited).collect();
-        if poll(&mut waiting, QUIET) == Ok(0) {
-            self.0.retain(Lingering::is_on_its_way);
+        self.connections.retain_mut(|connection| connection.take_turn(&mut self.buffer));
+        let mut awaited: Vec<_> = self.connections.iter().map(Lingering::awaited).collect();
+        if poll(&mut awaited, TICK.subsec_millis() as u16) != Ok(0) {
+            self.heard = Instant::now();
+        } else if self.heard.elapsed() >= QUIET {
+            self.connections.retain(Lingering::is_on_its_way);
         }
     }
 }

@@ -9,16 +9,16 @@
 //! The handler therefore also sets an alarm(2). A second later SIGALRM interrupts the call that sleeps by then; it is also
 //! the end of the grace period. (Step 7 closes the gap the way event loops do, with a pipe to itself.)
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
+use nix::errno::Errno;
 use nix::sys::pthread::{pthread_kill, pthread_self};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
 use nix::unistd::alarm;
-
-use crate::signals::keeping_errno;
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 static EXPIRED: AtomicBool = AtomicBool::new(false);
@@ -63,18 +63,27 @@ extern "C" fn on_signal(signal: libc::c_int) {
             // A second request must not put off the end.
             _ => !REQUESTED.swap(true, Ordering::Relaxed),
         };
-        let main_thread = MAIN_THREAD.load(Ordering::Relaxed);
-        if is_first {
-            alarm::set(GRACE);
+        if !is_first {
+            return;
         }
+        alarm::set(GRACE);
         // The kernel may hand a process's signal to any of its threads; the main thread is the one that must wake up.
-        if is_first && pthread_self() as usize != main_thread {
+        let main_thread = MAIN_THREAD.load(Ordering::Relaxed);
+        if pthread_self() as usize != main_thread {
             let _ = pthread_kill(main_thread as libc::pthread_t, Signal::SIGTERM);
         }
     });
 }
 
+/// Runs a signal handler's body. errno belongs to the code that the handler has interrupted: it may be about to read it.
+pub(crate) fn keeping_errno(handle: impl FnOnce()) {
+    let errno = Errno::last();
+    handle();
+    errno.set();
+}
+
 /// Whether SIGINT or SIGTERM has arrived.
+#[inline]
 pub fn requested() -> bool {
     REQUESTED.load(Ordering::Relaxed)
 }
@@ -98,6 +107,7 @@ fn sleepers() -> MutexGuard<'static, HashSet<usize>> {
     SLEEPERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Takes its thread off the list when the thread ends.
 struct Sleeper;
 
 impl Drop for Sleeper {
@@ -107,15 +117,24 @@ impl Drop for Sleeper {
 }
 
 thread_local! {
-    static SLEEPER: Sleeper = {
-        sleepers().insert(pthread_self() as usize);
-        Sleeper
-    };
+    static IS_LISTED: Cell<bool> = const { Cell::new(false) };
+    static SLEEPER: Sleeper = const { Sleeper };
 }
 
 /// Notes that the calling thread is about to make a call that can wait.
+#[inline]
 pub(crate) fn may_sleep() {
-    let _ = SLEEPER.try_with(|_| ()); // a thread that is about to end is past it
+    if !IS_LISTED.get() {
+        list_this_thread();
+    }
+}
+
+#[cold]
+fn list_this_thread() {
+    IS_LISTED.set(true);
+    if SLEEPER.try_with(|_| ()).is_ok() {
+        sleepers().insert(pthread_self() as usize);
+    }
 }
 
 /// Interrupts the calls in which the other threads sleep.

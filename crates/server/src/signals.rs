@@ -8,11 +8,10 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::write;
 
-use crate::shutdown;
+use crate::shutdown::{keeping_errno, requested};
 
 /// One more than the greatest signal number of the systems we know, real-time signals aside.
 const SIGNALS: usize = 32;
@@ -39,7 +38,7 @@ pub fn watch(signal: Signal) -> io::Result<UnixStream> {
     // SAFETY: `on_signal` calls nothing but write(2), which is async-signal-safe (signal-safety(7)).
     #[allow(unsafe_code)]
     unsafe { sigaction(signal, &action) }?;
-    if matches!(signal, Signal::SIGINT | Signal::SIGTERM) && shutdown::requested() {
+    if matches!(signal, Signal::SIGINT | Signal::SIGTERM) && requested() {
         writer.write_all(&[1])?;
     }
     std::mem::forget(writer);
@@ -55,11 +54,4 @@ extern "C" fn on_signal(signal: libc::c_int) {
         // A full pipe holds enough news already.
         let _ = write(pipe, &[1]);
     });
-}
-
-/// Runs a signal handler's body. errno belongs to the code that the handler has interrupted: it may be about to read it.
-pub(crate) fn keeping_errno(handle: impl FnOnce()) {
-    let errno = Errno::last();
-    handle();
-    errno.set();
 }

@@ -23,6 +23,7 @@ pub(crate) fn count_refused() {
     REFUSED.fetch_add(1, Ordering::Relaxed);
 }
 
+#[inline]
 pub(crate) fn count_call(call: Syscall) {
     CALLS[call as usize].fetch_add(1, Ordering::Relaxed);
 }

@@ -14,6 +14,7 @@ use crate::{describe, shutdown, statistics};
 /// # Errors
 /// What `attempt` reports, would-block included. After SIGINT or SIGTERM an interrupted call is not made again but
 /// fails with [`io::ErrorKind::Interrupted`].
+#[inline]
 pub fn call<T>(call: Syscall, mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     shutdown::may_sleep();
     loop {

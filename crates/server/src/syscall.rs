@@ -23,6 +23,7 @@ macro_rules! syscalls {
                 }
             }
 
+            #[inline]
             pub(crate) fn span(self) -> Span {
                 match self {
                     $(Syscall::$call => trace_span!($name),)*
