@@ -5,11 +5,10 @@
 
 use std::io;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use nix::sys::signal::Signal;
-use server::Listener;
+use server::{Listener, shutdown};
 use step7_event_loop::{Loop, StreamId, WorkError};
 
 /// Reads a number on a line, and answers whether it is prime
@@ -37,16 +36,13 @@ fn main() -> ExitCode {
     server::run(&arguments.options, |listener| serve(listener, arguments.mode))
 }
 
-/// How long the numbers in hand may take when the server is told to stop.
-const GRACE: Duration = Duration::from_secs(1);
-
 fn serve(listener: Listener, mut mode: Mode) -> io::Result<()> {
     let mut lp = Loop::new()?;
     let listener =
         lp.listen(listener, |lp, mode, stream| next_line(lp, mode, stream, Vec::new()))?;
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         lp.signal_start(signal, move |lp, _, _| {
-            lp.close_listener_gently(listener, GRACE, |lp, _| lp.stop());
+            lp.close_listener_gently(listener, shutdown::GRACE, |lp, _| lp.stop());
         })?;
     }
     lp.run(&mut mode)

@@ -7,17 +7,12 @@
 
 use std::time::{Duration, Instant};
 
+use server::shutdown::{GRACE, QUIET};
+
 use crate::handle::{Handle, Request, Stage};
 use crate::listen::ListenerId;
 use crate::slab::Key;
 use crate::{Loop, StreamId};
-
-/// How long a stream that is closed gently may take for it.
-const GRACE: Duration = Duration::from_secs(1);
-
-/// How long a peer must say nothing to be taken for silent. (A peer that talks in small pieces is silent for 40 ms now and
-/// then: it waits for an acknowledgement, and the kernel delays that. See Nagle's algorithm, RFC 1122, 4.2.3.4.)
-const QUIET: Duration = Duration::from_millis(50);
 
 /// How often it is looked at whether the last stream of a listener has gone.
 const TICK: Duration = Duration::from_millis(10);

@@ -15,12 +15,11 @@
 
 use std::io;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser;
 use nix::sys::signal::Signal;
 use protocol::{GREETING, Session};
-use server::Listener;
+use server::{Listener, shutdown};
 use step7_event_loop::{Loop, StreamId};
 
 #[derive(Parser)]
@@ -35,15 +34,12 @@ fn main() -> ExitCode {
     server::run(&arguments.options, serve)
 }
 
-/// How long the conversations may take to end when the server is told to stop.
-const GRACE: Duration = Duration::from_secs(1);
-
 fn serve(listener: Listener) -> io::Result<()> {
     let mut lp = Loop::new()?;
     let listener = lp.listen(listener, on_peer_connected)?;
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         lp.signal_start(signal, move |lp, _, _| {
-            lp.close_listener_gently(listener, GRACE, |lp, _| lp.stop());
+            lp.close_listener_gently(listener, shutdown::GRACE, |lp, _| lp.stop());
         })?;
     }
     lp.run(&mut ())

@@ -19,18 +19,10 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, poll};
 use tracing::debug;
 
-use crate::shutdown;
-
-/// For how long nothing must happen before the kernel is asked what is on its way: poll(2) has no event for "all of it has
-/// been acknowledged". (A peer that talks in small pieces is silent for 40 ms now and then: it waits for an acknowledgement,
-/// and the kernel delays that. See Nagle's algorithm, RFC 1122, 4.2.3.4.)
-const QUIET: Duration = Duration::from_millis(50);
+use crate::shutdown::{self, GRACE, QUIET};
 
 /// The longest sleep: streams may have been dropped meanwhile, or threads be asleep that should not.
 const TICK: Duration = Duration::from_millis(10);
-
-/// How long one connection is kept that the server itself has ended.
-const GRACE: Duration = Duration::from_secs(shutdown::GRACE as u64);
 
 /// The most that is read from one peer before the others have their turn, in buffers of 64 KiB.
 const TURN: usize = 16;
@@ -197,7 +189,7 @@ impl Connections {
     }
 
     /// Serves each connection once, then sleeps until one of them is ready. If none has been for a while, those are closed on
-    /// which nothing is on its way.
+    /// which nothing is on its way. (poll(2) has no event for "all of it has been acknowledged".)
     fn take_turns(&mut self) {
         self.connections.retain_mut(|connection| connection.take_turn(&mut self.buffer));
         let mut awaited: Vec<_> = self.connections.iter().map(Lingering::awaited).collect();

@@ -14,6 +14,7 @@ use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::pthread::{pthread_kill, pthread_self};
@@ -25,8 +26,12 @@ static EXPIRED: AtomicBool = AtomicBool::new(false);
 static AFTER_ONE_CLIENT: AtomicBool = AtomicBool::new(false);
 static MAIN_THREAD: AtomicUsize = AtomicUsize::new(0);
 
-/// How long after the signal a server goes on sending what it owes, in seconds.
-pub const GRACE: u32 = 1;
+/// How long after the signal a server goes on sending what it owes.
+pub const GRACE: Duration = Duration::from_secs(1);
+
+/// How long a peer must say nothing to be taken for silent. (A peer that talks in small pieces says nothing for 40 ms now and
+/// then: it waits for an acknowledgement, and the kernel delays that. See Nagle's algorithm, RFC 1122, 4.2.3.4.)
+pub const QUIET: Duration = Duration::from_millis(50);
 
 /// Installs the handlers. Called on the main thread, before the listener exists. With `once` the first client to leave
 /// sends the process a SIGTERM.
@@ -66,7 +71,7 @@ extern "C" fn on_signal(signal: libc::c_int) {
         if !is_first {
             return;
         }
-        alarm::set(GRACE);
+        alarm::set(GRACE.as_secs() as u32);
         // The kernel may hand a process's signal to any of its threads; the main thread is the one that must wake up.
         let main_thread = MAIN_THREAD.load(Ordering::Relaxed);
         if pthread_self() as usize != main_thread {

@@ -293,7 +293,7 @@ pub fn kill_all() {
     std::mem::forget(running);
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))] // all of them look at /proc
 mod tests {
     use super::*;
 
@@ -303,7 +303,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(target_os = "linux")]
     fn the_peak_of_a_server_that_leaves_at_once_is_its_own() {
         const OURS: usize = 64 << 20;
         let ours = std::hint::black_box(vec![1_u8; OURS]);
@@ -314,7 +313,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(target_os = "linux")]
     fn cpu_time_of_threads_is_finer_than_a_tick() {
         let server = server("while :; do :; done");
         // No such statistics, no test.

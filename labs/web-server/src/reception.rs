@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use nix::sys::signal::Signal;
-use server::Listener;
+use server::{Listener, shutdown};
 use step7_event_loop::{Loop, StreamId, TimerId, WakeupId};
 
 use crate::http::{self, Request, Response, Status};
@@ -23,9 +23,6 @@ use crate::pool::Pool;
 use crate::site::Site;
 use crate::sizing::Sizing;
 use crate::status::{Bounds, Counters, History, Report, SAMPLE};
-
-/// How long requests in hand get when the server is told to stop.
-const GRACE: Duration = Duration::from_secs(1);
 
 /// What becomes of a request when the queue is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -111,7 +108,7 @@ pub fn serve(listener: Listener, settings: Settings) -> io::Result<()> {
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         lp.signal_start(signal, move |lp, reception: &mut Reception, _| {
             reception.stopping = true;
-            lp.close_listener_gently(listener, GRACE, |lp, _| lp.stop());
+            lp.close_listener_gently(listener, shutdown::GRACE, |lp, _| lp.stop());
         })?;
     }
     lp.timer_start(Duration::ZERO, Some(SAMPLE), |lp, reception, _| {
