@@ -176,6 +176,16 @@ impl Client {
         self.expect(b"*").map_err(|Failure(text)| Failure(format!("the greeting: {text}")))
     }
 
+    /// One recv. (A signal interrupts a recv that has a time limit, whatever its handler asks for: signal(7).)
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.stream.read(buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
     /// Sends all of it.
     ///
     /// # Errors
@@ -202,7 +212,7 @@ impl Client {
         let mut buffer = vec![0; expected.len().clamp(1, 64 * 1024)];
         while received < expected.len() {
             let room = buffer.len().min(expected.len() - received);
-            let length = match self.stream.read(&mut buffer[..room]) {
+            let length = match self.read(&mut buffer[..room]) {
                 Ok(0) => Err("the server closed the connection".to_owned()),
                 Ok(length) => Ok(length),
                 Err(error) if is_timeout(&error) => {
@@ -234,7 +244,7 @@ impl Client {
     /// # Errors
     /// Something else comes, or nothing.
     pub fn expect_end(&mut self, reset: bool) -> Outcome {
-        match self.stream.read(&mut [0; 64]) {
+        match self.read(&mut [0; 64]) {
             Ok(0) => Ok(()),
             Ok(length) => Err(Failure(format!("{length} bytes more than are owed"))),
             Err(error) if reset && error.kind() == ErrorKind::ConnectionReset => Ok(()),

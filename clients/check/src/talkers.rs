@@ -1,6 +1,6 @@
 //! Peers that go on sending while the server is told to stop, and read only then.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -91,7 +91,7 @@ impl Talker {
         let mut received = 0;
         let mut buffer = vec![0; 64 * 1024];
         loop {
-            let length = self.client.stream.read(&mut buffer).map_err(|error| reset(&error))?;
+            let length = self.client.read(&mut buffer).map_err(|error| reset(&error))?;
             if length == 0 {
                 return Ok(received);
             }

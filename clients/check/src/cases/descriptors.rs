@@ -1,6 +1,6 @@
 //! Out of descriptors.
 
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::thread;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn out_of_descriptors(target: &Target) -> Outcome {
     for _ in 0..60 {
         let mut client = Client::connect(server.address())?;
         let mut greeting = [0];
-        match client.stream.read(&mut greeting) {
+        match client.read(&mut greeting) {
             Ok(1) if greeting == *b"*" => present.push(client),
             Ok(1) => return Err(Failure(format!("greeted with {:?}", greeting.escape_ascii()))),
             // Sent away: the end, or a reset.

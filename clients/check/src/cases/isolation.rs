@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::client::{Client, Failure, Outcome, ensure, is_timeout, patience, wait_until};
@@ -43,6 +44,9 @@ fn reset_next_to_a_bystander(target: &Target, before: impl Fn(&mut Client) -> Ou
         bystander.expect_greeting().and_then(|()| bystander.echo(b"^hello$")).map_err(unharmed)?;
         peer = bystander;
     }
+    // A server may be slow to do harm.
+    thread::sleep(Duration::from_millis(50));
+    peer.echo(b"^still here$").map_err(unharmed)?;
     drop(peer);
     Client::greeted(server.address)?.echo(b"^still here$")
 }

@@ -1,6 +1,6 @@
 //! It starts, fails to start and stops as it should.
 
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -111,7 +111,7 @@ fn owed(target: &Target) -> Outcome {
     let mut received = 0;
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        match client.stream.read(&mut buffer) {
+        match client.read(&mut buffer) {
             Ok(0) => break,
             Ok(length) => {
                 let right = buffer[..length].iter().all(|&byte| byte == b'b');
