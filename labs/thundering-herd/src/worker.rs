@@ -22,11 +22,12 @@ pub struct Account {
     pub pid: i32,
     /// How many connections it accepted.
     pub connections: u64,
-    /// How often the call in which it sleeps returned: epoll_wait or kevent; in the mode `accept`, accept itself.
+    /// How often the call in which it sleeps returned: epoll_wait or kevent; in the mode `accept`, accept itself. Not counted
+    /// is the last, which SIGTERM has ended.
     pub returns: u64,
     /// How often it was told that there is something to accept, and there was nothing, or the lock was taken.
     pub in_vain: u64,
-    /// How often it was woken while it served: getrusage(2), `ru_nvcsw`, without the last sleep, which SIGTERM has ended.
+    /// How often it was woken while it served: getrusage(2), `ru_nvcsw`, again without the last time.
     pub voluntary_switches: u64,
     /// What it used until it was told to stop, in user and kernel mode together, in microseconds.
     pub cpu_microseconds: u64,
@@ -68,10 +69,11 @@ pub fn run(
     if stats {
         let (accepts, would_block) = statistics::calls(Syscall::Accept);
         let wait = if cfg!(target_os = "linux") { Syscall::EpollWait } else { Syscall::Kevent };
+        let sleeps = if mode == Mode::Accept { accepts } else { statistics::calls(wait).0 };
         let account = Account {
             pid: process::id() as i32,
             connections: statistics::clients(),
-            returns: if mode == Mode::Accept { accepts } else { statistics::calls(wait).0 },
+            returns: sleeps.saturating_sub(1),
             in_vain: would_block + lock.in_vain(),
             voluntary_switches: (switches_now - switches).saturating_sub(1),
             cpu_microseconds: (cpu_now - cpu).as_micros() as u64,
