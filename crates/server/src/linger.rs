@@ -76,6 +76,7 @@ pub fn linger() {
     while shutdown::requested() && !shutdown::expired() {
         let open = OPEN.load(Ordering::Acquire);
         connections.add(mem::take(&mut left_behind().connections));
+        connections.take_turns();
         if connections.are_gone() && open == 0 {
             return;
         }
@@ -84,7 +85,7 @@ pub fn linger() {
             shutdown::wake_sleepers();
             wake = Instant::now() + TICK;
         }
-        connections.take_turns();
+        connections.wait();
     }
 }
 
@@ -93,7 +94,9 @@ pub(crate) fn alone(socket: TcpStream) {
     let mut connections = Connections::new();
     connections.add(Lingering::new(socket, Vec::new()));
     let deadline = Instant::now() + GRACE;
+    connections.take_turns();
     while !connections.are_gone() && Instant::now() < deadline {
+        connections.wait();
         connections.take_turns();
     }
 }
@@ -188,10 +191,13 @@ impl Connections {
         }
     }
 
-    /// Serves each connection once, then sleeps until one of them is ready. If none has been for a while, those are closed on
-    /// which nothing is on its way. (poll(2) has no event for "all of it has been acknowledged".)
     fn take_turns(&mut self) {
         self.connections.retain_mut(|connection| connection.take_turn(&mut self.buffer));
+    }
+
+    /// Sleeps until one of them is ready. If none has been for a while, those are closed on which nothing is on its way.
+    /// (poll(2) has no event for "all of it has been acknowledged".)
+    fn wait(&mut self) {
         let mut awaited: Vec<_> = self.connections.iter().map(Lingering::awaited).collect();
         if poll(&mut awaited, TICK.subsec_millis() as u16) != Ok(0) {
             self.heard = Instant::now();
