@@ -14,6 +14,7 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, poll};
@@ -71,12 +72,14 @@ pub(crate) fn take_over(socket: TcpStream) {
 ///
 /// Threads that serve a peer are woken from the calls in which they sleep, so that they end their conversations.
 pub fn linger() {
+    if !shutdown::requested() {
+        return;
+    }
     let mut connections = Connections::new();
     let mut wake = Instant::now();
-    while shutdown::requested() && !shutdown::expired() {
+    while !shutdown::expired() {
         let open = OPEN.load(Ordering::Acquire);
-        connections.add(mem::take(&mut left_behind().connections));
-        connections.take_turns();
+        connections.take_over_and_serve();
         if connections.are_gone() && open == 0 {
             return;
         }
@@ -87,6 +90,12 @@ pub fn linger() {
         }
         connections.wait();
     }
+    // A thread that has not been done in time may say so to its peer.
+    if OPEN.load(Ordering::Acquire) > 0 {
+        shutdown::wake_sleepers();
+        thread::sleep(TICK);
+    }
+    connections.take_over_and_serve();
 }
 
 /// Ends one connection in order.
@@ -189,6 +198,12 @@ impl Connections {
         if self.connections.len() > before {
             self.heard = Instant::now();
         }
+    }
+
+    /// Takes over what streams have left behind, and serves each connection once.
+    fn take_over_and_serve(&mut self) {
+        self.add(mem::take(&mut left_behind().connections));
+        self.take_turns();
     }
 
     fn take_turns(&mut self) {

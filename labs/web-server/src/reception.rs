@@ -9,6 +9,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -109,6 +110,12 @@ pub fn serve(listener: Listener, settings: Settings) -> io::Result<()> {
         lp.signal_start(signal, move |lp, reception: &mut Reception, _| {
             reception.stopping = true;
             lp.close_listener_gently(listener, shutdown::GRACE, |lp, _| lp.stop());
+            // What is not done nearly by then is turned away, as long as there is time to say so.
+            lp.timer_start(shutdown::GRACE * 9 / 10, None, |lp, reception, _| {
+                for (_, asked) in mem::take(&mut reception.asked) {
+                    turn_away(lp, reception, asked);
+                }
+            });
         })?;
     }
     lp.timer_start(Duration::ZERO, Some(SAMPLE), |lp, reception, _| {

@@ -427,8 +427,9 @@ fn sigterm_ends_all_of_them_while_they_work() {
 
 #[test]
 fn whoever_says_stop_again_and_again_does_not_put_it_off() {
-    for binary in [SEQUENTIAL, FORK, THREADS] {
-        let server = start(binary, &["--work", "cpu:30s", "-q"]);
+    for (binary, work) in ALL.into_iter().flat_map(|binary| [(binary, "cpu:30s"), (binary, "30s")])
+    {
+        let server = start(binary, &["--work", work, "-q"]);
         let mut browser = Browser::new(server.address());
         browser.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         thread::sleep(Duration::from_millis(50)); // somewhere in the middle
@@ -439,8 +440,10 @@ fn whoever_says_stop_again_and_again_does_not_put_it_off() {
             answer.is_finished()
         })
         .unwrap_or_else(|error| panic!("{binary}: {error}"));
-        // What was not done by then is no page.
-        assert_ne!(answer.join().unwrap(), Some(200), "{binary}");
+        // What was not done by then is no page, and the browser is told so. (A thread that is not the first may be too slow
+        // for that on a loaded machine.)
+        let answer = answer.join().unwrap();
+        assert!(answer == Some(503) || (binary == THREADS && answer.is_none()), "{answer:?}");
         assert_eq!(server.wait(Duration::from_secs(20)).unwrap().status.code(), Some(0));
     }
 }
