@@ -16,10 +16,6 @@ pub struct Usage {
     pub system: Duration,
     /// The most memory it had resident at a time, in bytes.
     pub peak_memory: u64,
-    /// How often a thread of it went to sleep.
-    pub voluntary_switches: u64,
-    /// How often a thread of it was made to wait for the CPU.
-    pub involuntary_switches: u64,
 }
 
 /// wait4(2): reaps the process and says what it has used; none if it still runs and `options` say not to wait.
@@ -45,8 +41,6 @@ pub(crate) fn wait4(pid: Pid, options: libc::c_int) -> io::Result<Option<(ExitSt
         user: time(usage.ru_utime),
         system: time(usage.ru_stime),
         peak_memory: usage.ru_maxrss as u64 * unit,
-        voluntary_switches: usage.ru_nvcsw as u64,
-        involuntary_switches: usage.ru_nivcsw as u64,
     };
     Ok(Some((ExitStatus::from_raw(status), usage)))
 }
