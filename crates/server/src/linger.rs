@@ -4,8 +4,8 @@
 //! close. A reset throws away what is still on its way to the peer (RFC 1122, 4.2.2.13). So a connection is ended in order:
 //! send what is left, half-close, and read on, only to have read it, until the peer has closed too.
 //!
-//! A peer that stays need not be waited for, if the kernel says that nothing is on its way: all bytes, and the half-close,
-//! have been acknowledged. The kernel is asked when nothing has happened on any connection for a moment.
+//! A peer that stays need not be waited for, if the kernel says that nothing is on its way: all of it has been acknowledged.
+//! The kernel is asked when nothing has happened on the connection for a moment.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -67,7 +67,7 @@ pub(crate) fn take_over(socket: TcpStream) {
     left_behind.connections.extend(Lingering::new(socket, unsent));
 }
 
-/// Ends all connections in order, together, until the grace period is over: the last thing that a process does which has
+/// Ends all connections in order, together, for as long as the grace period: the last thing that a process does which has
 /// served peers and was told to stop.
 ///
 /// Threads that serve a peer are woken from the calls in which they sleep, so that they end their conversations.
@@ -76,10 +76,12 @@ pub fn linger() {
         return;
     }
     let mut connections = Connections::new();
+    // From now on, and not from the signal on: it may have come just before a call that then slept until the alarm.
+    let deadline = Instant::now() + GRACE;
     let mut wake = Instant::now();
-    while !shutdown::expired() {
+    while Instant::now() < deadline {
         let open = OPEN.load(Ordering::Acquire);
-        connections.take_over_and_serve();
+        connections.take_over();
         if connections.are_gone() && open == 0 {
             return;
         }
@@ -88,25 +90,23 @@ pub fn linger() {
             shutdown::wake_sleepers();
             wake = Instant::now() + TICK;
         }
-        connections.wait();
+        connections.wait_and_serve();
     }
     // A thread that has not been done in time may say so to its peer.
     if OPEN.load(Ordering::Acquire) > 0 {
         shutdown::wake_sleepers();
         thread::sleep(TICK);
     }
-    connections.take_over_and_serve();
+    connections.take_over();
 }
 
 /// Ends one connection in order.
 pub(crate) fn alone(socket: TcpStream) {
     let mut connections = Connections::new();
-    connections.add(Lingering::new(socket, Vec::new()));
     let deadline = Instant::now() + GRACE;
-    connections.take_turns();
+    connections.add(Lingering::new(socket, Vec::new()));
     while !connections.are_gone() && Instant::now() < deadline {
-        connections.wait();
-        connections.take_turns();
+        connections.wait_and_serve();
     }
 }
 
@@ -117,17 +117,20 @@ struct Lingering {
     half_closed: bool,
     /// Whether the peer has half-closed.
     ended: bool,
+    /// When something happened, the last time.
+    heard: Instant,
 }
 
 impl Lingering {
     fn new(socket: TcpStream, unsent: Vec<u8>) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        Ok(Lingering { socket, unsent, half_closed: false, ended: false })
+        Ok(Lingering { socket, unsent, half_closed: false, ended: false, heard: Instant::now() })
     }
 
     /// Sends and receives what can be sent and received now. Whether it stays: an error is the end, as is a peer that has
     /// closed and is owed nothing. (What is still in the kernel's hands then will be delivered after the close.)
     fn take_turn(&mut self, buffer: &mut [u8]) -> bool {
+        self.heard = Instant::now();
         self.send().is_ok() && self.receive(buffer).is_ok() && !(self.half_closed && self.ended)
     }
 
@@ -170,59 +173,58 @@ impl Lingering {
         PollFd::new(self.socket.as_fd(), flags)
     }
 
-    fn is_on_its_way(&self) -> bool {
-        !self.unsent.is_empty() || is_on_its_way(&self.socket)
+    /// Whether its peer is waited for although nothing happens: it has been silent for a short time only, or something is
+    /// on its way. (poll(2) has no event for "all of it has been acknowledged".)
+    fn is_waited_for(&self) -> bool {
+        self.heard.elapsed() < QUIET || !self.unsent.is_empty() || is_on_its_way(&self.socket)
     }
 }
 
 /// All connections that are being ended.
 struct Connections {
     connections: Vec<Lingering>,
-    /// When something happened on one of them, the last time.
-    heard: Instant,
     buffer: Vec<u8>,
 }
 
 impl Connections {
     fn new() -> Self {
-        Connections { connections: Vec::new(), heard: Instant::now(), buffer: vec![0; 64 * 1024] }
+        Connections { connections: Vec::new(), buffer: vec![0; 64 * 1024] }
     }
 
     fn are_gone(&self) -> bool {
         self.connections.is_empty()
     }
 
+    /// Serves each of them once, and keeps those that stay.
     fn add(&mut self, connections: impl IntoIterator<Item = Lingering>) {
-        let before = self.connections.len();
-        self.connections.extend(connections);
-        if self.connections.len() > before {
-            self.heard = Instant::now();
+        for mut connection in connections {
+            if connection.take_turn(&mut self.buffer) {
+                self.connections.push(connection);
+            }
         }
     }
 
-    /// Takes over what streams have left behind, and serves each connection once.
-    fn take_over_and_serve(&mut self) {
-        self.add(mem::take(&mut left_behind().connections));
-        self.take_turns();
+    /// Takes over what streams have left behind.
+    fn take_over(&mut self) {
+        let left_behind = mem::take(&mut left_behind().connections);
+        self.add(left_behind);
     }
 
-    fn take_turns(&mut self) {
-        self.connections.retain_mut(|connection| connection.take_turn(&mut self.buffer));
-    }
-
-    /// Sleeps until one of them is ready. If none has been for a while, those are closed on which nothing is on its way.
-    /// (poll(2) has no event for "all of it has been acknowledged".)
-    fn wait(&mut self) {
+    /// Sleeps until some are ready, for a tick at most, and serves those.
+    fn wait_and_serve(&mut self) {
         let mut awaited: Vec<_> = self.connections.iter().map(Lingering::awaited).collect();
-        if poll(&mut awaited, TICK.subsec_millis() as u16) != Ok(0) {
-            self.heard = Instant::now();
-        } else if self.heard.elapsed() >= QUIET {
-            self.connections.retain(Lingering::is_on_its_way);
-        }
+        // Interrupted, it leaves nobody ready.
+        let _ = poll(&mut awaited, TICK.subsec_millis() as u16);
+        let ready: Vec<_> = awaited.iter().map(|one| one.any() != Some(false)).collect();
+        let mut ready = ready.into_iter();
+        self.connections.retain_mut(|connection| match ready.next() {
+            Some(true) => connection.take_turn(&mut self.buffer),
+            _ => connection.is_waited_for(),
+        });
     }
 }
 
-/// Whether something that was sent, the half-close included, has not been acknowledged by the peer's kernel. See tcp(7),
+/// Whether something that was sent (on Linux the half-close too) has not been acknowledged by the peer's kernel. See tcp(7),
 /// SIOCOUTQ, and the FIONWRITE of the BSDs.
 #[cfg(any(
     target_os = "linux",

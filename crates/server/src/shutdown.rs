@@ -6,8 +6,8 @@
 //! each.
 //!
 //! That leaves a gap: a signal that arrives after the flag was looked at and before the call goes to sleep wakes nobody.
-//! The handler therefore also sets an alarm(2). A second later SIGALRM interrupts the call that sleeps by then; it is also
-//! the end of the grace period. (Step 7 closes the gap the way event loops do, with a pipe to itself.)
+//! The handler therefore also sets an alarm(2). A second later SIGALRM interrupts the call that sleeps by then. Nothing is
+//! lost meanwhile, the end only comes later. (Step 7 closes the gap the way event loops do, with a pipe to itself.)
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -93,7 +93,7 @@ pub fn requested() -> bool {
     REQUESTED.load(Ordering::Relaxed)
 }
 
-/// Whether the grace period is over: what has not been sent by now will not be.
+/// Whether a second has passed since: work that is not done by now will not be done.
 pub fn expired() -> bool {
     EXPIRED.load(Ordering::Relaxed)
 }

@@ -4,6 +4,7 @@
 //! that arrives while it sleeps wakes it, and none falls in between.
 
 use std::io::{self, Write};
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -28,9 +29,10 @@ static PIPES: [AtomicI32; SIGNALS] = [const { AtomicI32::new(-1) }; SIGNALS];
 /// # Errors
 /// What socketpair(2) and sigaction(2) report; `InvalidInput` for a signal that cannot be watched.
 pub fn watch(signal: Signal) -> io::Result<UnixStream> {
-    let (reader, mut writer) = UnixStream::pair()?;
+    let (reader, writer) = UnixStream::pair()?;
     reader.set_nonblocking(true)?;
     writer.set_nonblocking(true)?;
+    let mut writer = ManuallyDrop::new(writer);
     let slot = PIPES.get(signal as usize).ok_or(io::ErrorKind::InvalidInput)?;
     slot.store(writer.as_raw_fd(), Ordering::Release);
     let action =
@@ -41,7 +43,6 @@ pub fn watch(signal: Signal) -> io::Result<UnixStream> {
     if matches!(signal, Signal::SIGINT | Signal::SIGTERM) && requested() {
         writer.write_all(&[1])?;
     }
-    std::mem::forget(writer);
     Ok(reader)
 }
 

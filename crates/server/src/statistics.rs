@@ -14,6 +14,7 @@ static ACCEPTED: AtomicU64 = AtomicU64::new(0);
 static REFUSED: AtomicU64 = AtomicU64::new(0);
 static CALLS: [AtomicU64; Syscall::ALL.len()] = [const { AtomicU64::new(0) }; _];
 static WOULD_BLOCK: [AtomicU64; Syscall::ALL.len()] = [const { AtomicU64::new(0) }; _];
+static STOPPED: [AtomicU64; Syscall::ALL.len()] = [const { AtomicU64::new(0) }; _];
 
 pub(crate) fn count_accepted() {
     ACCEPTED.fetch_add(1, Ordering::Relaxed);
@@ -32,16 +33,31 @@ pub(crate) fn count_would_block(call: Syscall) {
     WOULD_BLOCK[call as usize].fetch_add(1, Ordering::Relaxed);
 }
 
+pub(crate) fn count_stopped(call: Syscall) {
+    STOPPED[call as usize].fetch_add(1, Ordering::Relaxed);
+}
+
 /// How many clients this process has accepted and not refused so far.
 pub fn clients() -> u64 {
     ACCEPTED.load(Ordering::Relaxed) - REFUSED.load(Ordering::Relaxed)
 }
 
-/// How many calls of this kind it has made so far, and how many of them would have blocked.
-pub fn calls(call: Syscall) -> (u64, u64) {
-    let [calls, would_block] =
-        [&CALLS, &WOULD_BLOCK].map(|c| c[call as usize].load(Ordering::Relaxed));
-    (calls, would_block)
+/// Calls of one kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Calls {
+    /// How many the process has made so far.
+    pub made: u64,
+    /// How many of them would have blocked.
+    pub would_block: u64,
+    /// How many of them the signal has ended that told the server to stop.
+    pub stopped: u64,
+}
+
+/// The calls of this kind.
+pub fn calls(call: Syscall) -> Calls {
+    let [made, would_block, stopped] =
+        [&CALLS, &WOULD_BLOCK, &STOPPED].map(|c| c[call as usize].load(Ordering::Relaxed));
+    Calls { made, would_block, stopped }
 }
 
 /// How often the process's threads have gone to sleep, and how often they were made to wait for others: getrusage(2).
@@ -69,7 +85,7 @@ pub(crate) fn report(json: bool, switches: Switches) {
     }
     let mut members = String::new();
     for call in Syscall::ALL {
-        let (calls, would_block) = self::calls(call);
+        let Calls { made: calls, would_block, .. } = self::calls(call);
         if calls == 0 {
             continue;
         }

@@ -59,7 +59,7 @@ impl Stream {
         self.socket().set_nonblocking(nonblocking)
     }
 
-    /// Whether something that was sent, the half-close included, has not been acknowledged by the peer's kernel.
+    /// Whether something that was sent has not been acknowledged by the peer's kernel.
     pub fn is_on_its_way(&self) -> bool {
         linger::is_on_its_way(self.socket())
     }

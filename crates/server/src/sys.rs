@@ -24,8 +24,11 @@ pub fn call<T>(call: Syscall, mut attempt: impl FnMut() -> io::Result<T>) -> io:
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 statistics::count_would_block(call);
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted && !shutdown::requested() => {
-                continue;
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                if !shutdown::requested() {
+                    continue;
+                }
+                statistics::count_stopped(call);
             }
             _ => {}
         }

@@ -2,9 +2,12 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::unix::thread::JoinHandleExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::pthread::pthread_kill;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use server::{Listener, Stream};
 
 /// Both ends of a connection: the server's, and the peer's.
@@ -46,6 +49,31 @@ fn a_silent_peer_that_has_everything_does_not_cost_the_grace_period() {
     stream.write_all(b"goodbye").unwrap();
     stream.close_gently();
     assert!(started.elapsed() < Duration::from_millis(700), "{:?}", started.elapsed());
+    assert_eq!(read_all(peer).unwrap(), 7);
+}
+
+/// When a server with many threads is told to stop, it wakes up all of them, again and again.
+#[test]
+fn a_signal_is_nothing_that_the_peer_has_said() {
+    extern "C" fn on_signal(_: nix::libc::c_int) {}
+    let action = SigAction::new(SigHandler::Handler(on_signal), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler does nothing.
+    #[allow(unsafe_code)]
+    unsafe { sigaction(Signal::SIGUSR1, &action) }.unwrap();
+    let mut listener = listener();
+    let (mut stream, peer) = connection(&mut listener);
+    stream.write_all(b"goodbye").unwrap();
+    let started = Instant::now();
+    let closing = thread::spawn(move || {
+        stream.close_gently();
+        started.elapsed()
+    });
+    while !closing.is_finished() {
+        let _ = pthread_kill(closing.as_pthread_t() as _, Signal::SIGUSR1);
+        thread::sleep(Duration::from_millis(1));
+    }
+    let took = closing.join().unwrap();
+    assert!(took < Duration::from_millis(700), "{took:?}");
     assert_eq!(read_all(peer).unwrap(), 7);
 }
 

@@ -50,7 +50,7 @@ pub(crate) struct Client {
     lines: Lines,
     outbox: Outbox,
     /// It will say no more, and stays only for what it is owed.
-    leaving: bool,
+    pub(crate) leaving: bool,
 }
 
 impl Client {

@@ -55,8 +55,10 @@ impl Clients {
             }
             Ok(())
         });
-        let others: Vec<_> =
-            self.clients.keys().copied().filter(|&token| token != event.token).collect();
+        let others: Vec<_> = (self.clients.iter())
+            .filter(|&(&token, client)| token != event.token && !client.leaving)
+            .map(|(&token, _)| token)
+            .collect();
         for (line, &token) in said.iter().flat_map(|line| others.iter().map(move |t| (line, t))) {
             update(&mut self.clients, token, poller, |client| client.send(line));
         }
@@ -85,5 +87,63 @@ fn update(
     });
     if watched.is_err() {
         clients.remove(&token);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Shutdown, TcpStream};
+    use std::time::Duration;
+
+    use server::Listener;
+
+    use super::*;
+
+    #[test]
+    fn who_has_left_hears_no_more() {
+        let mut listener = Listener::bind("127.0.0.1", 0, 16).unwrap();
+        listener.set_nonblocking().unwrap();
+        let address = listener.local_address().unwrap();
+        let mut poller = Poller::new().unwrap();
+        let mut clients = Clients::new(App::Chat, 0);
+        let mut connect = || {
+            let client = TcpStream::connect(address).unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            let stream = loop {
+                if let Some(stream) = listener.accept().unwrap() {
+                    break stream;
+                }
+            };
+            clients.on_connected(stream, &poller);
+            client
+        };
+        let (mut leaves, mut talks) = (connect(), connect());
+        let mut events = Vec::new();
+        let mut turn = |clients: &mut Clients| {
+            poller.wait(&mut events, Some(Duration::from_secs(20))).unwrap();
+            events.iter().for_each(|&event| clients.on_ready(event, &poller));
+        };
+
+        // It is owed something when it leaves, so it stays.
+        while clients.clients[&1].interest() == Interest::READ {
+            talks.write_all(&[b"before ".repeat(100), b"\n".to_vec()].concat()).unwrap();
+            turn(&mut clients);
+        }
+        leaves.shutdown(Shutdown::Write).unwrap();
+        while !clients.clients[&1].leaving {
+            turn(&mut clients);
+        }
+        talks.write_all(b"after\n").unwrap();
+        let reader = std::thread::spawn(move || {
+            let mut heard = String::new();
+            leaves.read_to_string(&mut heard).map(|_| heard)
+        });
+        while clients.clients.contains_key(&1) {
+            turn(&mut clients);
+        }
+        let heard = reader.join().unwrap().unwrap();
+        assert!(heard.contains("before"));
+        assert!(!heard.contains("after"), "{}", &heard[heard.len() - 20..]);
     }
 }

@@ -23,11 +23,11 @@ pub struct Account {
     /// How many connections it accepted.
     pub connections: u64,
     /// How often the call in which it sleeps returned: epoll_wait or kevent; in the mode `accept`, accept itself. Not counted
-    /// is the last, which SIGTERM has ended.
+    /// is one that SIGTERM has ended.
     pub returns: u64,
     /// How often it was told that there is something to accept, and there was nothing, or the lock was taken.
     pub in_vain: u64,
-    /// How often it was woken while it served: getrusage(2), `ru_nvcsw`, again without the last time.
+    /// How often it was woken while it served: getrusage(2), `ru_nvcsw`, again without SIGTERM.
     pub voluntary_switches: u64,
     /// What it used until it was told to stop, in user and kernel mode together, in microseconds.
     pub cpu_microseconds: u64,
@@ -67,15 +67,20 @@ pub fn run(
     let (switches_now, cpu_now) = used()?;
     server::linger();
     if stats {
-        let (accepts, would_block) = statistics::calls(Syscall::Accept);
         let wait = if cfg!(target_os = "linux") { Syscall::EpollWait } else { Syscall::Kevent };
-        let sleeps = if mode == Mode::Accept { accepts } else { statistics::calls(wait).0 };
+        let sleep = if mode == Mode::Accept { Syscall::Accept } else { wait };
+        let sleeps = statistics::calls(sleep);
+        // One at most: a worker is one thread, and makes no more calls then.
+        let stopped: u64 = [sleep, Syscall::Recv, Syscall::Send]
+            .map(|call| statistics::calls(call).stopped)
+            .into_iter()
+            .sum();
         let account = Account {
             pid: process::id() as i32,
             connections: statistics::clients(),
-            returns: sleeps.saturating_sub(1),
-            in_vain: would_block + lock.in_vain(),
-            voluntary_switches: (switches_now - switches).saturating_sub(1),
+            returns: sleeps.made - sleeps.stopped,
+            in_vain: statistics::calls(Syscall::Accept).would_block + lock.in_vain(),
+            voluntary_switches: (switches_now - switches).saturating_sub(stopped),
             cpu_microseconds: (cpu_now - cpu).as_micros() as u64,
             listeners: inodes,
         };

@@ -220,8 +220,12 @@ fn sigterm_and_sigint_end_all_of_them() {
             assert_eq!(finished.status.code(), Some(0), "{mode:?}");
             let accounts = accounts(&finished);
             assert_eq!(accounts.len(), 5, "{mode:?}: {finished:?}");
-            for account in accounts {
+            for account in &accounts {
                 assert!(is_gone(Pid::from_raw(account.pid)), "{mode:?}");
+            }
+            // The signal has met one worker in recv and four in accept. It is no return of any of them.
+            if mode == Mode::Accept {
+                assert_eq!(accounts.iter().map(|account| account.returns).sum::<u64>(), 1);
             }
         }
     }

@@ -17,7 +17,7 @@ pub enum Work {
 
 impl Work {
     /// Does it, on the calling thread; how long that took. None if the server was told to stop, and a second was not
-    /// enough: a signal wakes up the main thread, and so a process of its own. Any other thread sleeps on.
+    /// enough.
     pub fn perform(self) -> Option<Duration> {
         let started = Instant::now();
         let done = match self {
