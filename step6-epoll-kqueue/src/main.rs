@@ -3,7 +3,7 @@
 //!
 //! # What changed since step 5
 //! The sets and both loops over everybody are gone. The kernel is told when a peer comes, and when what it waits for
-//! changes. Nothing else is different.
+//! changes. Everything else follows from that.
 //!
 //! # What to watch
 //! `cargo run --release -p load -- localhost 8080 -c 1 --idle 10000`: as fast as with `--idle 10`.
@@ -45,6 +45,7 @@ fn serve(mut listener: Listener) -> io::Result<()> {
     let mut last_token = LISTENER;
     while !shutdown::requested() {
         poller.wait(&mut events, None)?;
+        // What each is ready for need not be asked: it is what it waits for.
         for token in events.iter().map(|event| event.token) {
             if token == LISTENER {
                 while let Some(stream) = listener.accept()? {

@@ -1,9 +1,9 @@
 //! One client of a non-blocking server.
 //!
 //! `serve_connection` of steps 1 and 2 is a conversation written top to bottom: its thread sleeps in recv, then in send,
-//! and *where it sleeps* is the client's state. Take the thread away and that state needs a place of its own. It is a [`Peer`]: the protocol's session, and the outbox of what is still owed. The
-//! conversation falls into three callbacks, cut where the thread would have slept, and each of them returns what the
-//! peer waits for next, its [`Interest`]:
+//! and *where it sleeps* is the client's state. Take the thread away and that state needs a place of its own. It is a
+//! [`Peer`]: the protocol's session, and the outbox of what is still owed. The conversation falls into three callbacks, cut
+//! where the thread would have slept, and each of them returns what the peer waits for next, its [`Interest`]:
 //!
 //! ```
 //! # fn main() -> std::io::Result<()> {
