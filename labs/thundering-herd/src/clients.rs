@@ -55,6 +55,9 @@ impl Clients {
             }
             Ok(())
         });
+        if said.is_empty() {
+            return; // as nearly always: nobody else need be looked at
+        }
         let others: Vec<_> = (self.clients.iter())
             .filter(|&(&token, client)| token != event.token && !client.leaving)
             .map(|(&token, _)| token)
