@@ -36,7 +36,8 @@ static LEFT_BEHIND: LazyLock<Mutex<LeftBehind>> = LazyLock::new(Mutex::default);
 /// What streams leave behind once the server has been told to stop.
 #[derive(Default)]
 struct LeftBehind {
-    /// Bytes for the peers of streams that are still in use, by descriptor.
+    /// Bytes for the peers of streams that are still in use, by descriptor. They are needed at the end only: in
+    /// the stream itself, an empty list would cost every idle peer of step 6 another 40 bytes.
     unsent: HashMap<RawFd, Vec<u8>>,
     /// Streams that have been dropped.
     connections: Vec<Lingering>,
