@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::Loop;
-use crate::work::{WorkError, WorkId};
+use crate::pool::{WorkError, WorkId};
 
 impl<S: 'static> Loop<S> {
     /// Opens a file: open(2). The file is shared with the pool's thread while a request runs, hence the [`Arc`].

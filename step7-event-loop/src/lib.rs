@@ -26,7 +26,7 @@
 //! | `stream`, `transfer` | connections | `uv_tcp_t`, `uv_stream_t` |
 //! | `close` | gentle ends | (the program's care) |
 //! | `timer` | timers | `uv_timer_t` |
-//! | `work`, `queue` | the thread pool | `uv_queue_work` |
+//! | `work`, `pool`, `queue` | the thread pool | `uv_queue_work` |
 //! | `fs` | files, through the pool | `uv_fs_t` |
 //! | `wakeup`, `bell`, `pipe` | calls from other threads | `uv_async_t` |
 //! | `signal` | signals | `uv_signal_t` |
@@ -45,6 +45,7 @@ mod fs;
 mod handle;
 mod listen;
 mod pipe;
+mod pool;
 mod queue;
 mod signal;
 mod slab;
@@ -65,8 +66,10 @@ mod sync {
 pub use bell::Waker;
 pub use event_loop::Loop;
 pub use listen::ListenerId;
+pub use pipe::Pipe;
+pub use pool::{POOL_THREADS, Pool, WorkError, WorkId, catch};
 pub use signal::SignalId;
+pub use slab::{Key, Slab};
 pub use stream::{HIGH_WATER_MARK, StreamId};
 pub use timer::TimerId;
 pub use wakeup::WakeupId;
-pub use work::{POOL_THREADS, WorkError, WorkId};

@@ -6,14 +6,19 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
+/// A descriptor that this process makes readable itself.
 #[derive(Debug)]
-pub(crate) struct Pipe {
+pub struct Pipe {
     reader: UnixStream,
     writer: UnixStream,
 }
 
 impl Pipe {
-    pub(crate) fn new() -> io::Result<Self> {
+    /// One that is not readable yet.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn new() -> io::Result<Self> {
         let (reader, writer) = UnixStream::pair()?;
         reader.set_nonblocking(true)?;
         writer.set_nonblocking(true)?;
@@ -21,12 +26,12 @@ impl Pipe {
     }
 
     /// Makes it readable. (Nothing can go wrong: there is room for a byte, and this process has both ends.)
-    pub(crate) fn write(&self) {
+    pub fn write(&self) {
         let _ = (&self.writer).write(&[1]);
     }
 
     /// Makes it unreadable again.
-    pub(crate) fn clear(&self) {
+    pub fn clear(&self) {
         let _ = (&self.reader).read(&mut [0; 16]);
     }
 }

@@ -6,19 +6,19 @@
 
 /// The name of one value, for ever: no two values of a slab have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Key {
+pub struct Key {
     index: u32,
     generation: u32,
 }
 
 impl Key {
     /// The key as a poller's token.
-    pub(crate) fn to_token(self) -> u64 {
+    pub fn to_token(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.index)
     }
 
     /// The key that a token was made of.
-    pub(crate) fn from_token(token: u64) -> Self {
+    pub fn from_token(token: u64) -> Self {
         Key { index: token as u32, generation: (token >> 32) as u32 }
     }
 }
@@ -29,21 +29,35 @@ struct Slot<T> {
 }
 
 /// The table. Insertion, look-up and removal take constant time.
-pub(crate) struct Slab<T> {
+pub struct Slab<T> {
     slots: Vec<Slot<T>>,
     vacant: Vec<u32>,
 }
 
-impl<T> Slab<T> {
-    pub(crate) fn new() -> Self {
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
         Slab { slots: Vec::new(), vacant: Vec::new() }
     }
+}
 
-    pub(crate) fn len(&self) -> usize {
+impl<T> Slab<T> {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many values it holds.
+    pub fn len(&self) -> usize {
         self.slots.len() - self.vacant.len()
     }
 
-    pub(crate) fn insert(&mut self, value: T) -> Key {
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes a value in; the key is its name from here on.
+    pub fn insert(&mut self, value: T) -> Key {
         let index = self.vacant.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 0, value: None });
             (self.slots.len() - 1) as u32
@@ -53,17 +67,20 @@ impl<T> Slab<T> {
         Key { index, generation: slot.generation }
     }
 
-    pub(crate) fn get(&self, key: Key) -> Option<&T> {
+    /// The value of that name, unless it has gone.
+    pub fn get(&self, key: Key) -> Option<&T> {
         let slot = self.slots.get(key.index as usize)?;
         if slot.generation == key.generation { slot.value.as_ref() } else { None }
     }
 
-    pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         let slot = self.slots.get_mut(key.index as usize)?;
         if slot.generation == key.generation { slot.value.as_mut() } else { None }
     }
 
-    pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
+    /// Takes the value of that name out, unless it has gone.
+    pub fn remove(&mut self, key: Key) -> Option<T> {
         let slot = self.slots.get_mut(key.index as usize)?;
         if slot.generation != key.generation {
             return None;
@@ -77,7 +94,8 @@ impl<T> Slab<T> {
         Some(value)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
+    /// All values, by slot.
+    pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         self.slots.iter().enumerate().filter_map(|(index, slot)| {
             let key = Key { index: index as u32, generation: slot.generation };
             slot.value.as_ref().map(|value| (key, value))

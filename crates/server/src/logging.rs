@@ -7,11 +7,14 @@
 //!
 //! [Trace Event Format]: https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
 
+use std::cell::Cell;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::Poll;
 use std::{process, thread};
 
 use nix::time::{ClockId, clock_gettime};
@@ -78,24 +81,31 @@ impl ChromeTrace {
         Ok(ChromeTrace { file: Mutex::new(file) })
     }
 
-    fn write(&self, phase: char, name: &str) {
+    fn write(&self, phase: char, name: &str, lane: Option<NonZero<u64>>) {
         // The clock is read before the lock is asked for: waiting for it must not move the event.
         let Ok(now) = clock_gettime(ClockId::CLOCK_MONOTONIC) else { return };
         let microseconds = now.tv_sec() as f64 * 1e6 + now.tv_nsec() as f64 / 1e3;
         let process = process::id();
-        let (thread, is_new) = thread_number(process);
         let mut lines = String::new();
-        if is_new {
-            let name = thread::current().name().unwrap_or("thread").to_owned();
-            let _ = writeln!(
-                lines,
-                r#"{{"name":"thread_name","ph":"M","pid":{process},"tid":{thread},"args":{{"name":{name:?}}}}},"#
-            );
-        }
+        let lane = lane.unwrap_or_else(|| {
+            let (thread, is_new) = thread_number(process);
+            if is_new {
+                lines.push_str(&name_of_lane(
+                    process,
+                    thread,
+                    thread::current().name().unwrap_or("thread"),
+                ));
+            }
+            thread
+        });
         let _ = writeln!(
             lines,
-            r#"{{"name":"{name}","ph":"{phase}","pid":{process},"tid":{thread},"ts":{microseconds:.3}}},"#
+            r#"{{"name":"{name}","ph":"{phase}","pid":{process},"tid":{lane},"ts":{microseconds:.3}}},"#
         );
+        self.write_lines(&lines);
+    }
+
+    fn write_lines(&self, lines: &str) {
         // In one piece, so that the buffer ends with a line whenever it is written out: several processes may share the
         // file. A trace that cannot be written (a full disk) must not stop the server.
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
@@ -103,19 +113,72 @@ impl ChromeTrace {
     }
 }
 
+fn name_of_lane(process: u32, lane: NonZero<u64>, name: &str) -> String {
+    format!(
+        "{{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":{process},\"tid\":{lane},\"args\":{{\"name\":{name:?}}}}},\n"
+    )
+}
+
+/// The next number for a thread or another lane.
+fn next_number() -> NonZero<u64> {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NonZero::new(NEXT.fetch_add(1, Ordering::Relaxed)).unwrap_or(NonZero::<u64>::MAX)
+}
+
 /// A small number for the calling thread, and whether it has not been seen yet in this process: a child that was forked
 /// has its parent's.
-fn thread_number(process: u32) -> (u64, bool) {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    thread_local!(static NUMBER: std::cell::Cell<(u64, u32)> = const { std::cell::Cell::new((0, 0)) });
-    NUMBER.with(|cell| {
-        let (mut number, seen_in) = cell.get();
-        if number == 0 {
-            number = NEXT.fetch_add(1, Ordering::Relaxed);
+fn thread_number(process: u32) -> (NonZero<u64>, bool) {
+    thread_local!(static NUMBER: Cell<Option<(NonZero<u64>, u32)>> = const { Cell::new(None) });
+    let (number, seen_in) = NUMBER.get().unwrap_or_else(|| (next_number(), 0));
+    NUMBER.set(Some((number, process)));
+    (number, seen_in != process)
+}
+
+/// A line of the trace that is no thread's: a task's. If nothing is traced, it does nothing.
+#[derive(Debug)]
+pub struct Lane {
+    number: Option<NonZero<u64>>,
+    asleep_at: &'static str,
+}
+
+thread_local! {
+    static LANE: Cell<Option<NonZero<u64>>> = const { Cell::new(None) };
+    static ASLEEP_AT: Cell<&'static str> = const { Cell::new("") };
+}
+
+/// Notes what the task that is being polled waits for: the span of its lane that lasts until it is polled again.
+pub fn asleep_at(name: &'static str) {
+    ASLEEP_AT.set(name);
+}
+
+impl Lane {
+    /// A new lane: its name is `kind` and a number.
+    pub fn new(kind: &str) -> Self {
+        let number = TRACE.get().map(|trace| {
+            let number = next_number();
+            let name = format!("{kind} {number}");
+            trace.write_lines(&name_of_lane(process::id(), number, &name));
+            number
+        });
+        Lane { number, asleep_at: "" }
+    }
+
+    /// Polls the task of this lane. The spans of this thread are meanwhile spans of the lane.
+    pub fn poll<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
+        let (Some(trace), Some(_)) = (TRACE.get(), self.number) else { return poll() };
+        if !self.asleep_at.is_empty() {
+            trace.write('E', self.asleep_at, self.number);
         }
-        cell.set((number, process));
-        (number, seen_in != process)
-    })
+        asleep_at("await");
+        let before = LANE.replace(self.number);
+        let polled = poll();
+        LANE.set(before);
+        self.asleep_at = if polled.is_pending() { ASLEEP_AT.get() } else { "" };
+        if polled.is_pending() {
+            trace.write('B', self.asleep_at, self.number);
+        }
+        polled
+    }
 }
 
 struct ChromeLayer(Arc<ChromeTrace>);
@@ -123,13 +186,13 @@ struct ChromeLayer(Arc<ChromeTrace>);
 impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for ChromeLayer {
     fn on_enter(&self, id: &span::Id, context: Context<'_, S>) {
         if let Some(metadata) = context.metadata(id) {
-            self.0.write('B', metadata.name());
+            self.0.write('B', metadata.name(), LANE.get());
         }
     }
 
     fn on_exit(&self, id: &span::Id, context: Context<'_, S>) {
         if let Some(metadata) = context.metadata(id) {
-            self.0.write('E', metadata.name());
+            self.0.write('E', metadata.name(), LANE.get());
         }
     }
 }

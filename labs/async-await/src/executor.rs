@@ -1,0 +1,171 @@
+//! The executor: the tasks, and the loop that polls them.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker, ready};
+
+use server::logging::{Lane, asleep_at};
+use server::shutdown;
+use step7_event_loop::{Key, POOL_THREADS, Pipe, Pool, Slab, WorkError, catch};
+
+use crate::channel::{Receiver, channel};
+use crate::reactor::Reactor;
+use crate::ready::Ready;
+
+/// Runs `future` to its end, and with it the tasks that it spawns. Those that are left when it has ended are dropped.
+///
+/// A turn has three parts, the three lines of its loop: poll the tasks that have been woken; see whether the future has
+/// ended; sleep until the kernel, a timer or another thread wakes a task.
+///
+/// # Errors
+/// No descriptor is left for the poller, or it fails; the future panicked; or this thread is inside a `block_on` already,
+/// whose tasks would all wait for this one.
+pub fn block_on<T: 'static>(future: impl Future<Output = T> + 'static) -> io::Result<T> {
+    if CURRENT.with_borrow(Option::is_some) {
+        return Err(io::Error::other("this thread is inside a block_on already"));
+    }
+    let ready = Arc::new(Ready::new(Pipe::new()?));
+    let executor = Rc::new(Executor {
+        reactor: Rc::new(Reactor::new(Arc::clone(&ready))?),
+        ready,
+        tasks: RefCell::default(),
+        pool: RefCell::new(Pool::new(POOL_THREADS)),
+        stopping: Cell::new(false),
+    });
+    CURRENT.set(Some(Rc::clone(&executor)));
+    let mut main = spawn(future);
+    let mut context = Context::from_waker(Waker::noop());
+    let outcome = loop {
+        executor.poll_woken_tasks();
+        if let Poll::Ready(Some(result)) = main.0.poll_recv(&mut context) {
+            break result.map_err(io::Error::other);
+        }
+        if let Err(error) = executor.reactor.wait(executor.ready.may_sleep()) {
+            break Err(error);
+        }
+    };
+    // While there is an executor: what the tasks have may need it.
+    drop(executor.tasks.take());
+    CURRENT.take();
+    outcome
+}
+
+/// Makes a task of `future`: it is polled from the next turn on. It goes on if the handle is dropped.
+///
+/// # Panics
+/// Outside of [`block_on`].
+pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+    let (sender, receiver) = channel(1);
+    let mut future = Box::pin(future);
+    current().insert(Box::pin(poll_fn(move |context| {
+        let result = match catch(|| future.as_mut().poll(context)) {
+            Ok(polled) => Ok(ready!(polled)),
+            Err(panic) => Err(panic),
+        };
+        let _ = sender.put(result); // nobody may care
+        Poll::Ready(())
+    })));
+    JoinHandle(receiver)
+}
+
+/// Has a thread of the pool run `work`, which may sleep or compute as long as it likes.
+///
+/// # Panics
+/// Outside of [`block_on`].
+pub fn spawn_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    let (sender, receiver) = channel(1);
+    let executor = current();
+    let mut pool = executor.pool.borrow_mut();
+    let id = pool.submit(move |_| drop(sender.put(catch(work))));
+    if !pool.has_threads() {
+        pool.cancel(id);
+    }
+    JoinHandle(receiver)
+}
+
+/// The result of a task, or of work on the pool, to be awaited. If it panicked that is an error here, and the end of
+/// nothing else.
+pub struct JoinHandle<T>(Receiver<Result<T, WorkError>>);
+
+impl<T> Future for JoinHandle<T> {
+    type Output = Result<T, WorkError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        asleep_at("join.await");
+        self.0.poll_recv(context).map(|result| result.unwrap_or(Err(WorkError::Cancelled)))
+    }
+}
+
+/// What [`block_on`] runs. Everything in here belongs to one thread, but others may push to the run queue.
+pub(crate) struct Executor {
+    /// The slot of a task that is being polled is empty.
+    tasks: RefCell<Slab<Option<Task>>>,
+    ready: Arc<Ready<Key>>,
+    pub(crate) reactor: Rc<Reactor>,
+    pool: RefCell<Pool>,
+    /// Whether the tasks know that the server was told to stop.
+    stopping: Cell<bool>,
+}
+
+struct Task {
+    future: Pin<Box<dyn Future<Output = ()>>>,
+    waker: Waker,
+    /// Its line in the trace.
+    lane: Lane,
+}
+
+impl Executor {
+    fn insert(&self, future: Pin<Box<dyn Future<Output = ()>>>) {
+        let lane = Lane::new("task");
+        let mut tasks = self.tasks.borrow_mut();
+        let key = tasks.insert(None);
+        let waker = Waker::from(Arc::new(TaskWaker { task: key, ready: Arc::clone(&self.ready) }));
+        tasks.get_mut(key).map(|slot| slot.insert(Task { future, waker, lane }));
+        self.ready.push(key);
+    }
+
+    /// Those that are woken meanwhile are polled in the next turn, after the kernel has been asked: tasks that wake each
+    /// other for ever do not keep the rest from their I/O.
+    fn poll_woken_tasks(&self) {
+        // Then a task that waits for a call need not wait any longer.
+        if shutdown::requested() && !self.stopping.replace(true) {
+            self.tasks.borrow().iter().for_each(|(key, _)| self.ready.push(key));
+        }
+        for key in self.ready.take() {
+            // Out of its slot, so that it can spawn others while it is polled.
+            let taken = self.tasks.borrow_mut().get_mut(key).and_then(Option::take);
+            let Some(mut task) = taken else { continue }; // it has ended
+            let mut context = Context::from_waker(&task.waker);
+            let polled = task.lane.poll(|| task.future.as_mut().poll(&mut context));
+            let mut tasks = self.tasks.borrow_mut();
+            match tasks.get_mut(key) {
+                Some(slot) if polled.is_pending() => *slot = Some(task),
+                _ => drop(tasks.remove(key)),
+            }
+        }
+    }
+}
+
+struct TaskWaker {
+    task: Key,
+    ready: Arc<Ready<Key>>,
+}
+
+impl Wake for TaskWaker {
+    fn wake(self: Arc<Self>) {
+        self.ready.push(self.task);
+    }
+}
+
+thread_local!(static CURRENT: RefCell<Option<Rc<Executor>>> = const { RefCell::new(None) });
+
+/// The executor of this thread.
+pub(crate) fn current() -> Rc<Executor> {
+    CURRENT.with_borrow(Clone::clone).expect("this needs an executor: call it inside block_on")
+}

@@ -1,0 +1,178 @@
+//! The reactor: sleeps in the poller of step 6, and wakes the tasks that wait for what the kernel reports.
+//!
+//! Level-triggered, as in step 6. A task that is told to receive does so once, and waits again: if there is more, the
+//! kernel says so again. Edge-triggered it would have to go on until would-block, and one recv in two would be in vain.
+//!
+//! When a task has been woken, its descriptor is *not* taken off the kernel's list: most likely the task will soon wait for
+//! the same. Only if the kernel reports a descriptor that nobody waits for is it taken off, until somebody does. So an echo
+//! server changes its interest exactly when step 6 does.
+
+use std::cell::{Cell, RefCell, RefMut};
+use std::io;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use server::logging::asleep_at;
+use server::shutdown;
+use step6_epoll_kqueue::{Interest, Poller};
+use step7_event_loop::{Key, Slab};
+
+use crate::executor::current;
+use crate::ready::Ready;
+use crate::timer::Timers;
+
+/// The token of the pipe that wakes the executor. No key makes it: that slot would be the four thousand millionth.
+const WAKEUP: u64 = u64::MAX;
+
+pub(crate) struct Reactor {
+    poller: RefCell<Poller>,
+    sources: RefCell<Slab<Rc<dyn Watched>>>,
+    pub(crate) timers: RefCell<Timers>,
+    /// How many there have been.
+    pub(crate) sleeps: Cell<u64>,
+    ready: Arc<Ready<Key>>,
+}
+
+impl Reactor {
+    pub(crate) fn new(ready: Arc<Ready<Key>>) -> io::Result<Self> {
+        let poller = RefCell::new(Poller::new()?);
+        poller.borrow().add(&ready.pipe, WAKEUP, Interest::READ)?;
+        let (sources, timers, sleeps) = Default::default();
+        Ok(Reactor { poller, sources, timers, sleeps, ready })
+    }
+
+    /// Sleeps, if it may, until a descriptor is ready, a timer is due, or another thread wakes a task.
+    pub(crate) fn wait(&self, may_sleep: bool) -> io::Result<()> {
+        let next_timer = self.timers.borrow().first_key_value().map(|(due, _)| due.0);
+        let left = next_timer.map(|due| due.saturating_duration_since(Instant::now()));
+        let timeout = if may_sleep { left } else { Some(Duration::ZERO) };
+        let mut events = Vec::new();
+        self.poller.borrow_mut().wait(&mut events, timeout)?;
+        for token in events.iter().map(|event| event.token) {
+            // It may be gone: dropped, and its descriptor kept open by something else.
+            let source = self.sources.borrow().get(Key::from_token(token)).cloned();
+            match source {
+                Some(source) => source.on_ready(&self.poller.borrow(), token),
+                None if token == WAKEUP => self.ready.pipe.clear(),
+                None => {}
+            }
+        }
+        let mut timers = self.timers.borrow_mut();
+        while let Some(timer) = timers.first_entry()
+            && timer.key().0 <= Instant::now()
+        {
+            timer.remove().wake();
+        }
+        Ok(())
+    }
+}
+
+/// Something with a descriptor, which must be non-blocking. One task at a time can wait for it.
+///
+/// (Tokio's `AsyncFd`, smol's `Async`. Those can have two who wait, a reader and a writer.)
+pub(crate) struct Source<T: AsFd + 'static> {
+    shared: Rc<Shared<T>>,
+    key: Key,
+    reactor: Rc<Reactor>,
+}
+
+/// What the reactor has of it as well.
+struct Shared<T> {
+    io: RefCell<T>,
+    /// What the kernel watches it for.
+    watched: Cell<Interest>,
+    waiting: Cell<Option<Waker>>,
+    /// Whether the task has been woken, and has not looked yet.
+    woken: Cell<bool>,
+}
+
+impl<T: AsFd> Source<T> {
+    /// Has the kernel watch it, for input first.
+    ///
+    /// # Errors
+    /// As [`Poller::add`].
+    pub(crate) fn new(io: T) -> io::Result<Self> {
+        let reactor = Rc::clone(&current().reactor);
+        let (watched, (waiting, woken)) = (Cell::new(Interest::NONE), Default::default());
+        let shared = Rc::new(Shared { io: RefCell::new(io), watched, waiting, woken });
+        let key = reactor.sources.borrow_mut().insert(shared.clone());
+        let source = Source { shared, key, reactor };
+        source.watch(Interest::READ)?;
+        Ok(source)
+    }
+
+    /// What it was made of, to make a call on.
+    pub(crate) fn io(&self) -> RefMut<'_, T> {
+        self.shared.io.borrow_mut()
+    }
+
+    /// Ready when a call is likely to have something to do; it may still say would-block.
+    ///
+    /// # Errors
+    /// As [`Poller::modify`].
+    pub(crate) fn poll_ready(
+        &self,
+        interest: Interest,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let is_watched = self.shared.watched.get() == interest;
+        // A server that was told to stop waits for nothing: each call reports the end.
+        if self.shared.woken.take() && is_watched || shutdown::requested() {
+            return Poll::Ready(Ok(()));
+        }
+        if !is_watched {
+            self.watch(interest)?;
+        }
+        self.shared.waiting.set(Some(context.waker().clone()));
+        asleep_at(if interest.read { "readable.await" } else { "writable.await" });
+        Poll::Pending
+    }
+
+    fn watch(&self, interest: Interest) -> io::Result<()> {
+        self.shared.watch(&self.reactor.poller.borrow(), self.key.to_token(), interest)
+    }
+}
+
+/// Closing its last descriptor takes it off the kernel's list too. But a stream that is dropped after the server was told to
+/// stop leaves its descriptor to [`linger`](server::linger()).
+impl<T: AsFd> Drop for Source<T> {
+    fn drop(&mut self) {
+        if shutdown::requested() {
+            let _ = self.watch(Interest::NONE);
+        }
+        self.reactor.sources.borrow_mut().remove(self.key);
+    }
+}
+
+/// A source, whatever it is made of.
+trait Watched {
+    /// It is ready for what it is watched for.
+    fn on_ready(&self, poller: &Poller, token: u64);
+}
+
+impl<T: AsFd> Watched for Shared<T> {
+    fn on_ready(&self, poller: &Poller, token: u64) {
+        if let Some(waker) = self.waiting.take() {
+            self.woken.set(true);
+            waker.wake();
+        } else {
+            // Nobody waits for it, and it would be reported again and again.
+            let _ = self.watch(poller, token, Interest::NONE);
+        }
+    }
+}
+
+impl<T: AsFd> Shared<T> {
+    /// Tells the kernel if it does not know. What is watched for nothing must be deleted: its errors would be reported.
+    fn watch(&self, poller: &Poller, token: u64, interest: Interest) -> io::Result<()> {
+        let io = self.io.borrow();
+        match (self.watched.replace(interest), interest) {
+            (Interest::NONE, _) => poller.add(&*io, token, interest),
+            (_, Interest::NONE) => poller.delete(&*io),
+            _ => poller.modify(&*io, token, interest),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Which task waits for what time. The timers stand in an ordered map, as in step 7: the next one bounds the executor's
+//! sleep.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use server::logging::asleep_at;
+
+use crate::combine::{Either, select};
+use crate::executor::current;
+use crate::reactor::Reactor;
+
+/// Who is to be woken when; and of those at the same instant, who first.
+pub(crate) type Timers = BTreeMap<Due, Waker>;
+type Due = (Instant, u64);
+
+/// Waits until `duration` is over; longer if the thread is busy, but never less.
+///
+/// # Panics
+/// Outside of [`block_on`](crate::block_on).
+pub fn sleep(duration: Duration) -> Sleep {
+    let reactor = Rc::clone(&current().reactor);
+    let now = Instant::now();
+    // A time beyond what the clock can express (centuries) is as good as never.
+    let time = now.checked_add(duration).unwrap_or(now + Duration::from_secs(1 << 32));
+    reactor.sleeps.update(|number| number + 1);
+    Sleep { due: (time, reactor.sleeps.get()), reactor }
+}
+
+/// The future that [`sleep`] returns.
+pub struct Sleep {
+    due: Due,
+    reactor: Rc<Reactor>,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if Instant::now() >= self.due.0 {
+            return Poll::Ready(());
+        }
+        self.reactor.timers.borrow_mut().insert(self.due, context.waker().clone());
+        asleep_at("sleep.await");
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        self.reactor.timers.borrow_mut().remove(&self.due);
+    }
+}
+
+/// Waits for `future`, but no longer than `duration`: returns none then, and drops it at the `.await` where it sleeps.
+pub async fn timeout<F: Future>(duration: Duration, future: F) -> Option<F::Output> {
+    match select(future, sleep(duration)).await {
+        Either::First(output) => Some(output),
+        Either::Second(()) => None,
+    }
+}
