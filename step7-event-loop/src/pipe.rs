@@ -1,16 +1,17 @@
-//! Something to be readable: a byte in a socket pair that the poller watches.
+//! Something to be readable: a byte in a pipe that the poller watches.
 //!
-//! (On Linux an eventfd, on the BSDs EVFILT_USER, would save a descriptor; a socket pair is the same everywhere.)
+//! (On Linux an eventfd, on the BSDs EVFILT_USER, would save a descriptor; a pipe is the same everywhere.)
 
-use std::io::{self, Read, Write};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 /// A descriptor that this process makes readable itself.
 #[derive(Debug)]
 pub struct Pipe {
-    reader: UnixStream,
-    writer: UnixStream,
+    reader: PipeReader,
+    writer: PipeWriter,
 }
 
 impl Pipe {
@@ -19,9 +20,9 @@ impl Pipe {
     /// # Errors
     /// No descriptor is left.
     pub fn new() -> io::Result<Self> {
-        let (reader, writer) = UnixStream::pair()?;
-        reader.set_nonblocking(true)?;
-        writer.set_nonblocking(true)?;
+        let (reader, writer) = io::pipe()?;
+        fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         Ok(Pipe { reader, writer })
     }
 

@@ -7,39 +7,14 @@ mod sync {
     pub(crate) use loom::sync::{Arc, Condvar, Mutex};
     pub(crate) use std::sync::PoisonError;
 
-    /// The pipe as the poller sees it: readable or not, and a wait sleeps until it is.
-    #[derive(Debug)]
-    pub(crate) struct Pipe {
-        is_readable: Mutex<bool>,
-        readable: Condvar,
-    }
-
-    impl Pipe {
-        pub(crate) fn new() -> Self {
-            Pipe { is_readable: Mutex::new(false), readable: Condvar::new() }
-        }
-
-        pub(crate) fn write(&self) {
-            *self.is_readable.lock().unwrap() = true;
-            self.readable.notify_one();
-        }
-
-        pub(crate) fn clear(&self) {
-            *self.is_readable.lock().unwrap() = false;
-        }
-
-        pub(crate) fn wait(&self) {
-            let mut is_readable = self.is_readable.lock().unwrap();
-            while !*is_readable {
-                is_readable = self.readable.wait(is_readable).unwrap();
-            }
-        }
-    }
+    pub(crate) use crate::pipe::Pipe;
 }
 
 #[allow(unreachable_pub)] // in the library it is reachable
 #[path = "../src/bell.rs"]
 mod bell;
+#[path = "model/pipe.rs"]
+mod pipe;
 #[path = "../src/queue.rs"]
 mod queue;
 

@@ -33,6 +33,41 @@ pub fn idle_costs_nothing(binary: &str, arguments: &[&str], peers: usize) -> Out
     clients.iter_mut().try_for_each(|client| client.echo(b"^hello$"))
 }
 
+/// So many clients at once, or as many as there are descriptors for: each is greeted and answered, and an idle one takes at
+/// most `most` bytes of the process's memory.
+///
+/// # Errors
+/// It does not hold.
+pub fn idle_memory(binary: &str, clients: usize, most: u64) -> Outcome {
+    // Here and there a descriptor each, and a few for ourselves.
+    let possible = raise_descriptor_limit()?.saturating_sub(100).min(clients);
+    if possible < clients {
+        eprintln!("with only {possible} clients, for want of descriptors");
+    }
+    let server = Server::start(binary, ["0", "-q"])?;
+    let memory = || server.resident_memory();
+    // The first few make the process touch what it touches once.
+    let mut connected = Vec::new();
+    let mut before = None;
+    for number in 0..possible {
+        connected.push(Client::connect(server.address())?);
+        if number == 99 {
+            connected.iter_mut().try_for_each(|client| client.expect_greeting())?;
+            before = memory();
+        }
+    }
+    connected[100..].iter_mut().try_for_each(|client| client.expect_greeting())?;
+    connected.iter_mut().try_for_each(|client| client.send(b"^hello$"))?;
+    connected.iter_mut().try_for_each(|client| client.expect(b"ifmmp"))?;
+    if let (Some(before), Some(after)) = (before, memory()) {
+        let each = after.saturating_sub(before) / (possible as u64 - 100);
+        println!("{each} bytes of user memory for an idle peer");
+        ensure(each <= most, || format!("{each} bytes of user memory for an idle peer"))?;
+    }
+    let finished = server.stop()?;
+    ensure(finished.status.success(), || format!("it ended with {}", finished.status))
+}
+
 /// The path of an example of the package whose test calls this. cargo builds the examples along with the tests, into the
 /// folder beside theirs; but not when one test is picked by `--test`.
 ///

@@ -8,6 +8,7 @@ use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use server::shutdown;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -35,7 +36,10 @@ impl Listener {
     /// Waits for the next peer, or returns none when the server is told to stop.
     pub(crate) async fn accept(&mut self) -> io::Result<Option<Stream>> {
         poll_fn(|context| {
-            if self.signals.iter_mut().any(|signal| signal.poll_recv(context).is_ready()) {
+            let signalled =
+                self.signals.iter_mut().any(|signal| signal.poll_recv(context).is_ready());
+            // The signal may have come before there was anything of Tokio's to hear it.
+            if signalled || shutdown::requested() {
                 return Poll::Ready(Ok(None));
             }
             loop {

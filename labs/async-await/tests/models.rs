@@ -1,0 +1,163 @@
+//! The run queue, the semaphore and the channel under loom: every order in which a few threads can meet, tried one by one.
+//!
+//! The files under test are the library's own; only what they are built from is loom's.
+
+mod sync {
+    pub(crate) use loom::sync::{Arc, Mutex, MutexGuard};
+    pub(crate) use std::sync::PoisonError;
+
+    pub(crate) use crate::pipe::Pipe;
+}
+
+#[path = "../src/channel.rs"]
+#[allow(unreachable_pub)] // in the library it is reachable
+mod channel;
+#[path = "../../../step7-event-loop/tests/model/pipe.rs"]
+mod pipe;
+#[path = "../src/ready.rs"]
+mod ready;
+#[path = "../src/semaphore.rs"]
+#[allow(unreachable_pub)]
+mod semaphore;
+
+use std::pin::pin;
+use std::task::{Context, Waker};
+
+use channel::channel;
+use loom::future::block_on;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::thread;
+use pipe::Pipe;
+use ready::Ready;
+use semaphore::Semaphore;
+
+/// Tries every order in which the threads can meet with at most three preemptions.
+fn model(run: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(run);
+}
+
+/// The executor's loop: polls what is ready until `is_done`, and sleeps in between.
+fn run(ready: &Ready<u32>, mut poll: impl FnMut(u32), is_done: impl Fn() -> bool) {
+    loop {
+        ready.take().into_iter().for_each(&mut poll);
+        if is_done() {
+            return;
+        }
+        if ready.may_sleep() {
+            ready.pipe.wait();
+            ready.pipe.clear();
+        }
+    }
+}
+
+/// Would it be overlooked, the executor would sleep for ever, which loom reports.
+#[test]
+fn a_task_that_is_woken_is_polled_and_finds_what_it_was_woken_for() {
+    model(|| {
+        let ready = Arc::new(Ready::new(Pipe::new()));
+        let done = Arc::new(AtomicUsize::new(0));
+        let found = AtomicUsize::new(0);
+        for task in [1, 2] {
+            let (ready, done) = (Arc::clone(&ready), Arc::clone(&done));
+            thread::spawn(move || {
+                done.fetch_add(1, Ordering::Relaxed);
+                ready.push(task);
+            });
+        }
+        let poll = |_| found.store(done.load(Ordering::Relaxed), Ordering::Relaxed);
+        run(&ready, poll, || found.load(Ordering::Relaxed) == 2);
+    });
+}
+
+/// It is woken from two threads for two things, perhaps while it is being polled for the first.
+#[test]
+fn a_task_that_is_woken_twice_finds_both() {
+    model(|| {
+        let ready = Arc::new(Ready::new(Pipe::new()));
+        let items = Arc::new(AtomicUsize::new(0));
+        let found = AtomicUsize::new(0);
+        for _ in 0..2 {
+            let (ready, items) = (Arc::clone(&ready), Arc::clone(&items));
+            thread::spawn(move || {
+                items.fetch_add(1, Ordering::Relaxed);
+                ready.push(7);
+            });
+        }
+        let poll = |_| drop(found.fetch_add(items.swap(0, Ordering::Relaxed), Ordering::Relaxed));
+        run(&ready, poll, || found.load(Ordering::Relaxed) == 2);
+    });
+}
+
+#[test]
+fn a_semaphore_lets_one_in_at_a_time_and_everybody_in_the_end() {
+    model(|| {
+        let semaphore = Semaphore::new(1);
+        let inside = Arc::new(AtomicUsize::new(0));
+        let guest = |semaphore: Semaphore, inside: Arc<AtomicUsize>| {
+            block_on(async move {
+                let _permit = semaphore.acquire().await;
+                assert_eq!(inside.fetch_add(1, Ordering::Relaxed), 0);
+                inside.fetch_sub(1, Ordering::Relaxed);
+            });
+        };
+        let (other, other_inside) = (semaphore.clone(), Arc::clone(&inside));
+        let thread = thread::spawn(move || guest(other, other_inside));
+        guest(semaphore, inside);
+        thread.join().unwrap();
+    });
+}
+
+/// One stops waiting just as it is given the permit: another one who waits must get it.
+#[test]
+fn a_permit_does_not_get_lost_with_one_who_stops_waiting() {
+    model(|| {
+        let semaphore = Semaphore::new(1);
+        let permit = block_on(semaphore.acquire());
+        let impatient = semaphore.clone();
+        let leaves = thread::spawn(move || {
+            let mut acquire = pin!(impatient.acquire());
+            let _ = acquire.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        });
+        let patient = semaphore.clone();
+        let stays = thread::spawn(move || drop(block_on(patient.acquire())));
+        drop(permit);
+        leaves.join().unwrap();
+        stays.join().unwrap();
+    });
+}
+
+#[test]
+fn a_channel_delivers_everything_in_order_and_then_its_end() {
+    model(|| {
+        let (sender, mut receiver) = channel(1);
+        let producer = thread::spawn(move || {
+            block_on(async move {
+                sender.send(1).await.unwrap();
+                sender.send(2).await.unwrap();
+            });
+        });
+        let received = block_on(async {
+            [receiver.recv().await, receiver.recv().await, receiver.recv().await]
+        });
+        assert_eq!(received, [Some(1), Some(2), None]);
+        producer.join().unwrap();
+    });
+}
+
+#[test]
+fn nobody_waits_for_room_in_a_channel_whose_receiver_has_gone() {
+    model(|| {
+        let (sender, receiver) = channel(1);
+        let producer = thread::spawn(move || {
+            block_on(async move {
+                let _ = sender.send(1).await;
+                sender.send(2).await
+            })
+        });
+        drop(receiver);
+        assert_eq!(producer.join().unwrap(), Err(2));
+    });
+}
