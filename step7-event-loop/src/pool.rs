@@ -66,8 +66,8 @@ impl Pool {
         self.threads = threads.max(1);
     }
 
-    /// Has a thread run `job`, first come first served. The job is told its id. As long as the pool has no thread at all it
-    /// waits.
+    /// Has a thread run `job`, first come first served. The job is told its id. If the system has not a single thread for the
+    /// pool, the job is dropped.
     ///
     /// A job must not panic: its thread would be lost. See [`catch`].
     pub fn submit(&mut self, job: impl FnOnce(WorkId) + Send + 'static) -> WorkId {
@@ -75,6 +75,9 @@ impl Pool {
         let id = WorkId(self.last_id);
         self.queue.push(Job { id, run: Box::new(move || job(id)) });
         self.start_threads();
+        if !self.has_threads() {
+            self.cancel(id);
+        }
         id
     }
 
@@ -106,6 +109,13 @@ impl Pool {
             }
             self.started += 1;
         }
+    }
+}
+
+/// One of [`POOL_THREADS`].
+impl Default for Pool {
+    fn default() -> Self {
+        Pool::new(POOL_THREADS)
     }
 }
 

@@ -12,7 +12,7 @@ use tracing::trace_span;
 use crate::Loop;
 use crate::bell::{Bell, Done};
 use crate::handle::Callback;
-use crate::pool::{POOL_THREADS, Pool, WorkError, WorkId, catch};
+use crate::pool::{Pool, WorkError, WorkId, catch};
 
 /// The loop's side of the pool.
 pub(crate) struct Work<S> {
@@ -25,7 +25,7 @@ pub(crate) struct Work<S> {
 impl<S> Work<S> {
     pub(crate) fn new(bell: Bell) -> Self {
         let done = Arc::new(Done::new(bell));
-        Work { pool: Pool::new(POOL_THREADS), after: HashMap::new(), done }
+        Work { pool: Pool::default(), after: HashMap::new(), done }
     }
 
     /// Work that has been queued and not been called back.
@@ -57,9 +57,10 @@ impl<S: 'static> Loop<S> {
             let outcome = outcome.unwrap_or(Err(WorkError::Cancelled));
             trace_span!("after_work").in_scope(|| after(lp, state, outcome));
         });
-        self.work.after.insert(id, after);
-        if !self.work.pool.has_threads() {
-            self.cancel(id);
+        if self.work.pool.has_threads() {
+            self.work.after.insert(id, after);
+        } else {
+            self.pending.push_back(after);
         }
         id
     }

@@ -8,35 +8,29 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker, ready};
 
-use server::logging::{Lane, asleep_at};
+use server::logging::Lane;
 use server::shutdown;
-use step7_event_loop::{Key, POOL_THREADS, Pipe, Pool, Slab, WorkError, catch};
+use step7_event_loop::{Key, Pipe, Pool, Slab, WorkError, catch};
 
 use crate::channel::{Receiver, channel};
 use crate::reactor::Reactor;
-use crate::ready::Ready;
+use crate::ready::{Ready, TaskWaker};
 
 /// Runs `future` to its end, and with it the tasks that it spawns. Those that are left when it has ended are dropped.
 ///
 /// A turn has three parts, the three lines of its loop: poll the tasks that have been woken; see whether the future has
 /// ended; sleep until the kernel, a timer or another thread wakes a task.
 ///
+/// Inside a task it is a blocking call like any other: the other tasks of its thread wait until it returns.
+///
 /// # Errors
-/// No descriptor is left for the poller, or it fails; the future panicked; or this thread is inside a `block_on` already,
-/// whose tasks would all wait for this one.
+/// No descriptor is left for the poller, or it fails; or the future panicked.
 pub fn block_on<T: 'static>(future: impl Future<Output = T> + 'static) -> io::Result<T> {
-    if CURRENT.with_borrow(Option::is_some) {
-        return Err(io::Error::other("this thread is inside a block_on already"));
-    }
     let ready = Arc::new(Ready::new(Pipe::new()?));
-    let executor = Rc::new(Executor {
-        reactor: Rc::new(Reactor::new(Arc::clone(&ready))?),
-        ready,
-        tasks: RefCell::default(),
-        pool: RefCell::new(Pool::new(POOL_THREADS)),
-        stopping: Cell::new(false),
-    });
-    CURRENT.set(Some(Rc::clone(&executor)));
+    let reactor = Rc::new(Reactor::new(Arc::clone(&ready))?);
+    let (tasks, pool, stopping) = Default::default();
+    let executor = Rc::new(Executor { tasks, ready, reactor, pool, stopping });
+    let outer = CURRENT.replace(Some(Rc::clone(&executor)));
     let mut main = spawn(future);
     let mut context = Context::from_waker(Waker::noop());
     let outcome = loop {
@@ -50,7 +44,7 @@ pub fn block_on<T: 'static>(future: impl Future<Output = T> + 'static) -> io::Re
     };
     // While there is an executor: what the tasks have may need it.
     drop(executor.tasks.take());
-    CURRENT.take();
+    CURRENT.set(outer);
     outcome
 }
 
@@ -59,16 +53,21 @@ pub fn block_on<T: 'static>(future: impl Future<Output = T> + 'static) -> io::Re
 /// # Panics
 /// Outside of [`block_on`].
 pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+    let executor = current();
     let (sender, receiver) = channel(1);
     let mut future = Box::pin(future);
-    current().insert(Box::pin(poll_fn(move |context| {
+    let future = Box::pin(poll_fn(move |context| {
         let result = match catch(|| future.as_mut().poll(context)) {
             Ok(polled) => Ok(ready!(polled)),
             Err(panic) => Err(panic),
         };
         let _ = sender.put(result); // nobody may care
         Poll::Ready(())
-    })));
+    }));
+    let mut tasks = executor.tasks.borrow_mut();
+    let key = tasks.insert(None);
+    let waker = TaskWaker::new(key, &executor.ready);
+    tasks.get_mut(key).map(|slot| slot.insert(Task { future, waker, lane: Lane::new("task") }));
     JoinHandle(receiver)
 }
 
@@ -82,10 +81,7 @@ pub fn spawn_blocking<T: Send + 'static>(
     let (sender, receiver) = channel(1);
     let executor = current();
     let mut pool = executor.pool.borrow_mut();
-    let id = pool.submit(move |_| drop(sender.put(catch(work))));
-    if !pool.has_threads() {
-        pool.cancel(id);
-    }
+    pool.submit(move |_| drop(sender.put(catch(work))));
     JoinHandle(receiver)
 }
 
@@ -97,7 +93,6 @@ impl<T> Future for JoinHandle<T> {
     type Output = Result<T, WorkError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        asleep_at("join.await");
         self.0.poll_recv(context).map(|result| result.unwrap_or(Err(WorkError::Cancelled)))
     }
 }
@@ -115,33 +110,27 @@ pub(crate) struct Executor {
 
 struct Task {
     future: Pin<Box<dyn Future<Output = ()>>>,
-    waker: Waker,
+    waker: Arc<TaskWaker<Key>>,
     /// Its line in the trace.
     lane: Lane,
 }
 
 impl Executor {
-    fn insert(&self, future: Pin<Box<dyn Future<Output = ()>>>) {
-        let lane = Lane::new("task");
-        let mut tasks = self.tasks.borrow_mut();
-        let key = tasks.insert(None);
-        let waker = Waker::from(Arc::new(TaskWaker { task: key, ready: Arc::clone(&self.ready) }));
-        tasks.get_mut(key).map(|slot| slot.insert(Task { future, waker, lane }));
-        self.ready.push(key);
-    }
-
     /// Those that are woken meanwhile are polled in the next turn, after the kernel has been asked: tasks that wake each
     /// other for ever do not keep the rest from their I/O.
     fn poll_woken_tasks(&self) {
         // Then a task that waits for a call need not wait any longer.
         if shutdown::requested() && !self.stopping.replace(true) {
-            self.tasks.borrow().iter().for_each(|(key, _)| self.ready.push(key));
+            let tasks = self.tasks.borrow();
+            tasks.iter().filter_map(|(_, task)| task.as_ref()).for_each(|t| t.waker.schedule());
         }
         for key in self.ready.take() {
             // Out of its slot, so that it can spawn others while it is polled.
             let taken = self.tasks.borrow_mut().get_mut(key).and_then(Option::take);
             let Some(mut task) = taken else { continue }; // it has ended
-            let mut context = Context::from_waker(&task.waker);
+            task.waker.begin_poll();
+            let waker = Waker::from(Arc::clone(&task.waker));
+            let mut context = Context::from_waker(&waker);
             let polled = task.lane.poll(|| task.future.as_mut().poll(&mut context));
             let mut tasks = self.tasks.borrow_mut();
             match tasks.get_mut(key) {
@@ -152,14 +141,9 @@ impl Executor {
     }
 }
 
-struct TaskWaker {
-    task: Key,
-    ready: Arc<Ready<Key>>,
-}
-
-impl Wake for TaskWaker {
+impl Wake for TaskWaker<Key> {
     fn wake(self: Arc<Self>) {
-        self.ready.push(self.task);
+        self.schedule();
     }
 }
 

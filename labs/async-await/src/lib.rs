@@ -47,6 +47,7 @@ mod timer;
 
 /// What `ready`, `semaphore` and `channel` are built from. Their model test puts loom's in this place.
 mod sync {
+    pub(crate) use std::sync::atomic::{AtomicBool, Ordering};
     pub(crate) use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
     pub(crate) use step7_event_loop::Pipe;

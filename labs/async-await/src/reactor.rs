@@ -52,19 +52,16 @@ impl Reactor {
         let timeout = if may_sleep { left } else { Some(Duration::ZERO) };
         let mut events = Vec::new();
         self.poller.borrow_mut().wait(&mut events, timeout)?;
+        self.ready.awake();
         for token in events.iter().map(|event| event.token) {
-            // It may be gone: dropped, and its descriptor kept open by something else.
             let source = self.sources.borrow().get(Key::from_token(token)).cloned();
             match source {
                 Some(source) => source.on_ready(&self.poller.borrow(), token),
-                None if token == WAKEUP => self.ready.pipe.clear(),
-                None => {}
+                None => self.ready.pipe.clear(),
             }
         }
         let mut timers = self.timers.borrow_mut();
-        while let Some(timer) = timers.first_entry()
-            && timer.key().0 <= Instant::now()
-        {
+        while let Some(timer) = timers.first_entry().filter(|t| t.key().0 <= Instant::now()) {
             timer.remove().wake();
         }
         Ok(())
@@ -137,13 +134,11 @@ impl<T: AsFd> Source<T> {
     }
 }
 
-/// Closing its last descriptor takes it off the kernel's list too. But a stream that is dropped after the server was told to
-/// stop leaves its descriptor to [`linger`](server::linger()).
+/// The descriptor may outlive it: told to stop, a stream leaves its own to [`linger`](server::linger()). It would be
+/// reported, and nobody would know it.
 impl<T: AsFd> Drop for Source<T> {
     fn drop(&mut self) {
-        if shutdown::requested() {
-            let _ = self.watch(Interest::NONE);
-        }
+        let _ = self.watch(Interest::NONE);
         self.reactor.sources.borrow_mut().remove(self.key);
     }
 }

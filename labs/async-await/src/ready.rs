@@ -1,14 +1,13 @@
 //! Who is to be polled next. Wakers put tasks on this list, from any thread; the executor takes them off.
 //!
-//! `tests/models.rs` compiles this very file against loom's mutex, and tries the orders in which threads can meet. For
-//! that it uses nothing but what `crate::sync` names.
+//! `tests/models.rs` compiles this very file against loom's mutex and atomics, and tries the orders in which threads can
+//! meet. For that it uses nothing but what `crate::sync` names.
 
-use std::collections::BTreeSet;
 use std::mem;
 
-use crate::sync::{Mutex, MutexGuard, Pipe, PoisonError};
+use crate::sync::{Arc, AtomicBool, Mutex, MutexGuard, Ordering, Pipe, PoisonError};
 
-/// The run queue. It is a set: a task that is woken twice is polled once.
+/// The run queue: tasks by their keys, in the order in which they were woken.
 pub(crate) struct Ready<K> {
     state: Mutex<State<K>>,
     /// Readable when a sleeping executor is needed.
@@ -16,24 +15,23 @@ pub(crate) struct Ready<K> {
 }
 
 struct State<K> {
-    tasks: BTreeSet<K>,
+    tasks: Vec<K>,
     /// Whether the executor sleeps, or is about to. Whoever wakes a task then has to wake the executor too.
     asleep: bool,
 }
 
-impl<K: Ord> Ready<K> {
+impl<K> Ready<K> {
     pub(crate) fn new(pipe: Pipe) -> Self {
-        Ready { state: Mutex::new(State { tasks: BTreeSet::new(), asleep: false }), pipe }
+        Ready { state: Mutex::new(State { tasks: Vec::new(), asleep: false }), pipe }
     }
 
     fn state(&self) -> MutexGuard<'_, State<K>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a task. To be called after there is something for it to find, not before.
-    pub(crate) fn push(&self, task: K) {
+    fn push(&self, task: K) {
         let mut state = self.state();
-        state.tasks.insert(task);
+        state.tasks.push(task);
         let asleep = mem::replace(&mut state.asleep, false);
         drop(state);
         if asleep {
@@ -41,12 +39,9 @@ impl<K: Ord> Ready<K> {
         }
     }
 
-    /// Takes all of them off, now that the executor is awake. A task that is woken from here on is polled once more: it may
-    /// have looked already.
-    pub(crate) fn take(&self) -> BTreeSet<K> {
-        let mut state = self.state();
-        state.asleep = false;
-        mem::take(&mut state.tasks)
+    /// Takes all of them off.
+    pub(crate) fn take(&self) -> Vec<K> {
+        mem::take(&mut self.state().tasks)
     }
 
     /// To be asked before the executor sleeps: whether it may. From then on a task that is woken makes the pipe readable,
@@ -55,5 +50,39 @@ impl<K: Ord> Ready<K> {
         let mut state = self.state();
         state.asleep = state.tasks.is_empty();
         state.asleep
+    }
+
+    /// The executor is awake, and need not be woken.
+    pub(crate) fn awake(&self) {
+        self.state().asleep = false;
+    }
+}
+
+/// What wakers have of their task.
+pub(crate) struct TaskWaker<K> {
+    task: K,
+    /// Whether the task is in the run queue: it need not be there twice.
+    queued: AtomicBool,
+    ready: Arc<Ready<K>>,
+}
+
+impl<K: Copy> TaskWaker<K> {
+    pub(crate) fn new(task: K, ready: &Arc<Ready<K>>) -> Arc<Self> {
+        let waker = TaskWaker { task, queued: AtomicBool::new(true), ready: Arc::clone(ready) };
+        ready.push(task);
+        Arc::new(waker)
+    }
+
+    /// To be called after there is something for the task to find, not before.
+    pub(crate) fn schedule(&self) {
+        if !self.queued.swap(true, Ordering::AcqRel) {
+            self.ready.push(self.task);
+        }
+    }
+
+    /// To be called before the task looks: if it is woken from here on, it is polled once more. (A swap and not a store: it
+    /// goes on from the last waker's, so that the poll sees what every waker has left.)
+    pub(crate) fn begin_poll(&self) {
+        self.queued.swap(false, Ordering::AcqRel);
     }
 }

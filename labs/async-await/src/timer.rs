@@ -14,8 +14,7 @@ use crate::executor::current;
 use crate::reactor::Reactor;
 
 /// Who is to be woken when; and of those at the same instant, who first.
-pub(crate) type Timers = BTreeMap<Due, Waker>;
-type Due = (Instant, u64);
+pub(crate) type Timers = BTreeMap<(Instant, u64), Waker>;
 
 /// Waits until `duration` is over; longer if the thread is busy, but never less.
 ///
@@ -32,7 +31,7 @@ pub fn sleep(duration: Duration) -> Sleep {
 
 /// The future that [`sleep`] returns.
 pub struct Sleep {
-    due: Due,
+    due: (Instant, u64),
     reactor: Rc<Reactor>,
 }
 

@@ -109,9 +109,12 @@ fn a_panic_of_the_future_itself_is_an_error() {
 }
 
 #[test]
-fn a_block_on_inside_another_is_an_error() {
-    let inner = block_on(async { block_on(async {}) }).unwrap();
-    assert!(inner.is_err());
+fn a_block_on_inside_another_has_an_executor_of_its_own() {
+    let sum = block_on(async {
+        let inner = block_on(async { spawn(async { 1 }).await.unwrap() }).unwrap();
+        inner + spawn(async { 2 }).await.unwrap() // the outer one is this thread's again
+    });
+    assert_eq!(sum.unwrap(), 3);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! The files under test are the library's own; only what they are built from is loom's.
 
 mod sync {
+    pub(crate) use loom::sync::atomic::{AtomicBool, Ordering};
     pub(crate) use loom::sync::{Arc, Mutex, MutexGuard};
     pub(crate) use std::sync::PoisonError;
 
@@ -29,7 +30,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 use pipe::Pipe;
-use ready::Ready;
+use ready::{Ready, TaskWaker};
 use semaphore::Semaphore;
 
 /// Tries every order in which the threads can meet with at most three preemptions.
@@ -39,55 +40,71 @@ fn model(run: impl Fn() + Sync + Send + 'static) {
     builder.check(run);
 }
 
-/// The executor's loop: polls what is ready until `is_done`, and sleeps in between.
-fn run(ready: &Ready<u32>, mut poll: impl FnMut(u32), is_done: impl Fn() -> bool) {
+/// The executor's loop, with one task: polls it when it is ready until `poll` says that it is done, and sleeps in between.
+/// Would a wakeup be overlooked, it would sleep for ever, which loom reports.
+fn run(ready: &Ready<u32>, task: &TaskWaker<u32>, mut poll: impl FnMut() -> bool) {
     loop {
-        ready.take().into_iter().for_each(&mut poll);
-        if is_done() {
-            return;
+        for _ in ready.take() {
+            task.begin_poll();
+            if poll() {
+                return;
+            }
         }
         if ready.may_sleep() {
             ready.pipe.wait();
+            ready.awake();
             ready.pipe.clear();
         }
     }
 }
 
-/// Would it be overlooked, the executor would sleep for ever, which loom reports.
+/// It is woken by two threads for two things, perhaps while it is being polled for the first.
 #[test]
 fn a_task_that_is_woken_is_polled_and_finds_what_it_was_woken_for() {
     model(|| {
         let ready = Arc::new(Ready::new(Pipe::new()));
-        let done = Arc::new(AtomicUsize::new(0));
-        let found = AtomicUsize::new(0);
-        for task in [1, 2] {
-            let (ready, done) = (Arc::clone(&ready), Arc::clone(&done));
+        let task = TaskWaker::new(7, &ready);
+        let items = Arc::new(AtomicUsize::new(0));
+        for _ in 0..2 {
+            let (task, items) = (Arc::clone(&task), Arc::clone(&items));
             thread::spawn(move || {
-                done.fetch_add(1, Ordering::Relaxed);
-                ready.push(task);
+                items.fetch_add(1, Ordering::Relaxed);
+                task.schedule();
             });
         }
-        let poll = |_| found.store(done.load(Ordering::Relaxed), Ordering::Relaxed);
-        run(&ready, poll, || found.load(Ordering::Relaxed) == 2);
+        run(&ready, &task, || items.load(Ordering::Relaxed) == 2);
     });
 }
 
-/// It is woken from two threads for two things, perhaps while it is being polled for the first.
+/// A task that is woken again before it has been polled is polled once for both.
 #[test]
-fn a_task_that_is_woken_twice_finds_both() {
+fn a_task_is_in_the_run_queue_once() {
     model(|| {
         let ready = Arc::new(Ready::new(Pipe::new()));
-        let items = Arc::new(AtomicUsize::new(0));
-        let found = AtomicUsize::new(0);
-        for _ in 0..2 {
-            let (ready, items) = (Arc::clone(&ready), Arc::clone(&items));
-            thread::spawn(move || {
-                items.fetch_add(1, Ordering::Relaxed);
-                ready.push(7);
-            });
-        }
-        let poll = |_| drop(found.fetch_add(items.swap(0, Ordering::Relaxed), Ordering::Relaxed));
-        run(&ready, poll, || found.load(Ordering::Relaxed) == 2);
+        let task = TaskWaker::new(7, &ready);
+        task.schedule();
+        assert_eq!(ready.take(), [7]);
+        task.schedule();
+        assert!(ready.take().is_empty(), "it is about to be polled");
+        task.begin_poll();
+        task.schedule();
+        assert_eq!(ready.take(), [7]);
+    });
+}
+
+/// The reactor wakes tasks after every wait. Each of them would cost a write, and the next wait a read.
+#[test]
+fn an_executor_that_is_awake_is_not_woken() {
+    model(|| {
+        let ready = Arc::new(Ready::new(Pipe::new()));
+        let task = TaskWaker::new(7, &ready);
+        assert_eq!(ready.take(), [7]);
+        task.begin_poll();
+        assert!(ready.may_sleep());
+        ready.awake();
+        task.schedule();
+        assert!(!ready.pipe.is_readable());
+        assert!(!ready.may_sleep(), "there is a task");
     });
 }
 

@@ -23,6 +23,11 @@ impl Pipe {
         *self.is_readable.lock().unwrap() = false;
     }
 
+    #[allow(dead_code)] // not every model asks
+    pub(crate) fn is_readable(&self) -> bool {
+        *self.is_readable.lock().unwrap()
+    }
+
     pub(crate) fn wait(&self) {
         let mut is_readable = self.is_readable.lock().unwrap();
         while !*is_readable {
