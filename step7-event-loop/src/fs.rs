@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::Loop;
-use crate::pool::{WorkError, WorkId};
+use crate::pool::WorkId;
 
 impl<S: 'static> Loop<S> {
     /// Opens a file: open(2). The file is shared with the pool's thread while a request runs, hence the [`Arc`].
@@ -92,11 +92,7 @@ impl<S: 'static> Loop<S> {
         after: impl FnOnce(&mut Loop<S>, &mut S, io::Result<T>) + 'static,
     ) -> WorkId {
         self.queue_work(work, |lp, state, result| {
-            after(
-                lp,
-                state,
-                result.unwrap_or_else(|error: WorkError| Err(io::Error::other(error))),
-            );
+            after(lp, state, result.unwrap_or_else(|error| Err(error.into())));
         })
     }
 }

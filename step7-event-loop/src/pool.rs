@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -38,6 +39,12 @@ impl fmt::Display for WorkError {
 }
 
 impl Error for WorkError {}
+
+impl From<WorkError> for io::Error {
+    fn from(error: WorkError) -> Self {
+        io::Error::other(error)
+    }
+}
 
 struct Job {
     id: WorkId,

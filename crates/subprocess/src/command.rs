@@ -29,7 +29,7 @@ pub fn run(
         if Instant::now() >= deadline {
             child.kill()?;
             child.wait()?;
-            let text = format!("the command was to fail, and still runs after {limit:?}");
+            let text = format!("the command still runs after {limit:?}");
             return Err(io::Error::new(io::ErrorKind::TimedOut, text));
         }
         thread::sleep(Duration::from_millis(2));

@@ -39,7 +39,8 @@ pub struct Sender<T>(Arc<LastSender<T>>);
 struct LastSender<T>(Arc<Shared<T>>);
 
 impl<T> Sender<T> {
-    /// Waits for room, and puts `item` in. A producer that is faster than the receiver is held up here.
+    /// Waits for room, and puts `item` in. A producer that is faster than the receiver is held up here. If it is dropped while
+    /// it waits, the item is dropped with it.
     ///
     /// # Errors
     /// The receiver has gone. The item comes back.

@@ -36,7 +36,7 @@ pub fn block_on<T: 'static>(future: impl Future<Output = T> + 'static) -> io::Re
     let outcome = loop {
         executor.poll_woken_tasks();
         if let Poll::Ready(Some(result)) = main.0.poll_recv(&mut context) {
-            break result.map_err(io::Error::other);
+            break result.map_err(io::Error::from);
         }
         if let Err(error) = executor.reactor.wait(executor.ready.may_sleep()) {
             break Err(error);

@@ -60,4 +60,4 @@ pub use net::{Listener, Stream};
 
 pub use semaphore::{Permit, Semaphore};
 pub use step7_event_loop::WorkError as JoinError;
-pub use timer::{Sleep, sleep, timeout};
+pub use timer::{sleep, timeout};

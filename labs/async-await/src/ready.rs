@@ -67,10 +67,10 @@ pub(crate) struct TaskWaker<K> {
 }
 
 impl<K: Copy> TaskWaker<K> {
+    /// The task is woken for the first time.
     pub(crate) fn new(task: K, ready: &Arc<Ready<K>>) -> Arc<Self> {
-        let waker = TaskWaker { task, queued: AtomicBool::new(true), ready: Arc::clone(ready) };
         ready.push(task);
-        Arc::new(waker)
+        Arc::new(TaskWaker { task, queued: AtomicBool::new(true), ready: Arc::clone(ready) })
     }
 
     /// To be called after there is something for the task to find, not before.

@@ -94,6 +94,7 @@ impl Drop for Take {
 }
 
 /// The right to do something. Dropping it gives it back.
+#[must_use = "it is given back when it is dropped, so at once"]
 pub struct Permit(Semaphore);
 
 impl Drop for Permit {

@@ -20,7 +20,7 @@ pub(crate) type Timers = BTreeMap<(Instant, u64), Waker>;
 ///
 /// # Panics
 /// Outside of [`block_on`](crate::block_on).
-pub fn sleep(duration: Duration) -> Sleep {
+pub fn sleep(duration: Duration) -> impl Future<Output = ()> {
     let reactor = Rc::clone(&current().reactor);
     let now = Instant::now();
     // A time beyond what the clock can express (centuries) is as good as never.
@@ -30,7 +30,7 @@ pub fn sleep(duration: Duration) -> Sleep {
 }
 
 /// The future that [`sleep`] returns.
-pub struct Sleep {
+struct Sleep {
     due: (Instant, u64),
     reactor: Rc<Reactor>,
 }

@@ -22,12 +22,12 @@ mod ready;
 mod semaphore;
 
 use std::pin::pin;
-use std::task::{Context, Waker};
+use std::task::{Context, Wake, Waker};
 
 use channel::channel;
 use loom::future::block_on;
-use loom::sync::Arc;
-use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use loom::sync::{Arc, Mutex};
 use loom::thread;
 use pipe::Pipe;
 use ready::{Ready, TaskWaker};
@@ -74,6 +74,52 @@ fn a_task_that_is_woken_is_polled_and_finds_what_it_was_woken_for() {
         }
         run(&ready, &task, || items.load(Ordering::Relaxed) == 2);
     });
+}
+
+/// A future that checks a flag and then leaves its waker, or does it the other way round, while a thread sets the flag and
+/// then wakes it. In the end it has seen the flag, or it will be polled once more.
+fn wait_for_a_flag(registers_first: bool) {
+    struct Woken(std::sync::atomic::AtomicBool);
+    impl Wake for Woken {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    model(move || {
+        let set = Arc::new(AtomicBool::new(false));
+        let left = Arc::new(Mutex::new(None::<Waker>));
+        let (its_set, its_left) = (Arc::clone(&set), Arc::clone(&left));
+        let thread = thread::spawn(move || {
+            its_set.store(true, Ordering::SeqCst);
+            let waker = its_left.lock().unwrap().take();
+            waker.inspect(Waker::wake_by_ref);
+        });
+        let woken = std::sync::Arc::new(Woken(false.into()));
+        let waker = Waker::from(std::sync::Arc::clone(&woken));
+        let mut seen = false;
+        if registers_first {
+            *left.lock().unwrap() = Some(waker);
+            seen |= set.load(Ordering::SeqCst);
+        } else {
+            seen |= set.load(Ordering::SeqCst);
+            *left.lock().unwrap() = Some(waker);
+        }
+        thread.join().unwrap();
+        assert!(seen || woken.0.load(Ordering::SeqCst), "it sleeps for ever");
+    });
+}
+
+/// What `examples/lost-wakeup.rs` brings about with barriers, loom finds by itself.
+#[test]
+#[should_panic(expected = "it sleeps for ever")]
+fn loom_finds_the_wakeup_that_is_lost_between_check_and_register() {
+    wait_for_a_flag(false);
+}
+
+#[test]
+fn no_wakeup_is_lost_if_the_waker_is_left_before_the_check() {
+    wait_for_a_flag(true);
 }
 
 /// A task that is woken again before it has been polled is polled once for both.
