@@ -10,8 +10,8 @@
 //! that computes holds up everybody; the same work on the pool holds up nobody.
 //!
 //! # Limits
-//! The order of things is no longer the order of lines. The labs go on from here: several processes on one listener,
-//! and a pool that grows.
+//! The order of things is no longer the order of lines. The labs go on from here: `async` and `.await`, which bring the
+//! lines back; several processes on one listener; a pool that grows.
 
 use std::io;
 use std::process::ExitCode;

@@ -20,7 +20,9 @@ mod talkers;
 pub use ::client::raise_descriptor_limit;
 pub use cases::cases;
 pub use client::{Client, Failure, Outcome, ensure, set_patience, wait_until};
-pub use own::{example, idle_costs_nothing, idle_memory, reports_unwritable_output};
+pub use own::{
+    example, idle_costs_nothing, idle_memory, memory_of_idle_peers, reports_unwritable_output,
+};
 use subprocess::Server;
 
 /// What a server may promise.

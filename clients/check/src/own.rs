@@ -1,5 +1,6 @@
 //! What the tests of several stages do besides the cases.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::path::Path;
 use std::process::Command;
@@ -33,39 +34,52 @@ pub fn idle_costs_nothing(binary: &str, arguments: &[&str], peers: usize) -> Out
     clients.iter_mut().try_for_each(|client| client.echo(b"^hello$"))
 }
 
-/// So many clients at once, or as many as there are descriptors for: each is greeted and answered, and an idle one takes at
-/// most `most` bytes of the process's memory.
+/// An idle peer takes at most `most` bytes of the process's memory, with so many of them, or as many as there are descriptors
+/// for.
 ///
 /// # Errors
 /// It does not hold.
-pub fn idle_memory(binary: &str, clients: usize, most: u64) -> Outcome {
+pub fn idle_memory(binary: &str, peers: usize, most: u64) -> Outcome {
     // Here and there a descriptor each, and a few for ourselves.
-    let possible = raise_descriptor_limit()?.saturating_sub(100).min(clients);
-    if possible < clients {
-        eprintln!("with only {possible} clients, for want of descriptors");
+    let possible = raise_descriptor_limit()?.saturating_sub(100).min(peers);
+    if possible < peers {
+        eprintln!("with only {possible} peers, for want of descriptors");
     }
+    let Some(each) = memory_of_idle_peers(binary, possible)? else { return Ok(()) };
+    println!("{each} bytes of user memory for an idle peer");
+    ensure(each <= most, || format!("{each} bytes of user memory for an idle peer"))
+}
+
+/// How many bytes of the server's memory each of so many peers takes, all there at once, each of them greeted, answered, and
+/// idle since. Returns none if the system does not say.
+///
+/// # Errors
+/// The server does not serve them, or there are too few of them to tell.
+pub fn memory_of_idle_peers(
+    binary: impl AsRef<OsStr>,
+    peers: usize,
+) -> Result<Option<u64>, Failure> {
+    // So many make the process touch what it touches once.
+    const FIRST: usize = 100;
+    ensure(peers > FIRST, || format!("{peers} peers are too few to tell"))?;
     let server = Server::start(binary, ["0", "-q"])?;
-    let memory = || server.resident_memory();
-    // The first few make the process touch what it touches once.
-    let mut connected = Vec::new();
+    let mut clients = Vec::new();
     let mut before = None;
-    for number in 0..possible {
-        connected.push(Client::connect(server.address())?);
-        if number == 99 {
-            connected.iter_mut().try_for_each(|client| client.expect_greeting())?;
-            before = memory();
+    for number in 0..peers {
+        if number == FIRST {
+            clients.iter_mut().try_for_each(Client::expect_greeting)?;
+            before = server.resident_memory();
         }
+        clients.push(Client::connect(server.address())?);
     }
-    connected[100..].iter_mut().try_for_each(|client| client.expect_greeting())?;
-    connected.iter_mut().try_for_each(|client| client.send(b"^hello$"))?;
-    connected.iter_mut().try_for_each(|client| client.expect(b"ifmmp"))?;
-    if let (Some(before), Some(after)) = (before, memory()) {
-        let each = after.saturating_sub(before) / (possible as u64 - 100);
-        println!("{each} bytes of user memory for an idle peer");
-        ensure(each <= most, || format!("{each} bytes of user memory for an idle peer"))?;
-    }
+    clients[FIRST..].iter_mut().try_for_each(Client::expect_greeting)?;
+    clients.iter_mut().try_for_each(|client| client.send(b"^hello$"))?;
+    clients.iter_mut().try_for_each(|client| client.expect(b"ifmmp"))?;
+    let after = server.resident_memory();
     let finished = server.stop()?;
-    ensure(finished.status.success(), || format!("it ended with {}", finished.status))
+    ensure(finished.status.success(), || format!("it ended with {}", finished.status))?;
+    let taken = after.zip(before).map(|(after, before)| after.saturating_sub(before));
+    Ok(taken.map(|taken| taken / (peers - FIRST) as u64))
 }
 
 /// The path of an example of the package whose test calls this. cargo builds the examples along with the tests, into the

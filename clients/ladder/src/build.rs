@@ -14,35 +14,24 @@ pub type Executables = HashMap<String, PathBuf>;
 /// Builds those of `targets` that the workspace has, and returns where their executables are. cargo's own messages
 /// go to stderr.
 ///
-/// A target is a package with a binary of its name, or `package/example`.
+/// A target is `package/binary`, or `package/example`.
 ///
 /// # Errors
 /// cargo cannot be run. A target that does not build is only missing from what is returned.
-pub fn build(targets: &[&str], profile: &str) -> io::Result<Executables> {
+pub fn build(targets: &[String], profile: &str) -> io::Result<Executables> {
     let metadata = cargo(&["metadata", "--no-deps", "--format-version", "1"])
         .stderr(Stdio::inherit())
         .output()?;
     let metadata: Value = serde_json::from_slice(&metadata.stdout)?;
-    let empty = Vec::new();
-    let packages = metadata["packages"].as_array().unwrap_or(&empty);
-    let is_member = |name: &str| packages.iter().any(|package| package["name"] == name);
 
     let mut command = cargo(&["build", "--keep-going", "--message-format=json-render-diagnostics"]);
     command.args(["--profile", profile]);
-    let mut examples = false;
     for target in targets {
-        let (package, example) = target.split_once('/').unwrap_or((target, ""));
-        if !is_member(package) {
-            continue;
+        if let Some((package, name)) = target.split_once('/')
+            && let Some(option) = option_for(&metadata, package, name)
+        {
+            command.args(["-p", package, option, name]);
         }
-        command.args(["-p", package]);
-        if !example.is_empty() {
-            command.args(["--example", example]);
-            examples = true;
-        }
-    }
-    if examples {
-        command.arg("--bins"); // which goes without saying only as long as nothing else is said
     }
     let mut child = command.stdout(Stdio::piped()).spawn()?;
     let mut executables = Executables::new();
@@ -59,6 +48,20 @@ pub fn build(targets: &[&str], profile: &str) -> io::Result<Executables> {
     }
     child.wait()?;
     Ok(executables)
+}
+
+/// How cargo is told to build it; none if the workspace has no such thing.
+fn option_for(metadata: &Value, package: &str, name: &str) -> Option<&'static str> {
+    let packages = metadata["packages"].as_array()?;
+    let targets = packages.iter().find(|found| found["name"] == package)?["targets"].as_array()?;
+    // A library may be called as its package's binary is.
+    targets.iter().filter(|target| target["name"] == name).find_map(|target| {
+        match target["kind"][0].as_str()? {
+            "bin" => Some("--bin"),
+            "example" => Some("--example"),
+            _ => None,
+        }
+    })
 }
 
 /// The cargo that runs us, on the workspace that we are part of.

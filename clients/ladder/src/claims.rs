@@ -1,15 +1,9 @@
 //! What the course says, measured again.
 
-use std::collections::HashMap;
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::io;
 
-use check::Client;
-use serde_json::Value;
-use subprocess::Server;
-
-use crate::{Executables, Measurement, STAGES, Settings, build, measure, stop};
+use crate::Measurement;
+use crate::bench::{Bench, median};
 
 /// A sentence of the course, and how to find out.
 pub struct Claim {
@@ -124,11 +118,11 @@ pub const CLAIMS: &[Claim] = &[
     },
     Claim {
         text: "step 6 makes one wait, one recv and one send for a message",
-        check: |bench| bench.calls_per_message("step6-epoll-kqueue"),
+        check: |bench| one_of_each(bench, "step6-epoll-kqueue"),
     },
     Claim {
         text: "step 7 does not either make another call for a message",
-        check: |bench| bench.calls_per_message("step7-event-loop"),
+        check: |bench| one_of_each(bench, "step7-event-loop"),
     },
     Claim {
         text: "step 7 answers at least 0.9 times as many messages per second as step 6",
@@ -155,6 +149,38 @@ pub const CLAIMS: &[Claim] = &[
                 quick < 0.1,
                 format!("7 took {quick:.3} s beside a number that takes {slow:.1} s"),
             )
+        },
+    },
+    Claim {
+        text: "async-echo takes as long as step 6 for 200 clients, on one thread",
+        check: |bench| {
+            let step6 = bench.measure("step6-epoll-kqueue", 200)?.elapsed;
+            let m = bench.measure("async-echo", 200)?;
+            let threads = threads(m)?;
+            verdict(
+                threads == 1 && m.elapsed < 1.05 * step6,
+                format!("{:.2} s, step 6 {step6:.2} s, threads: {threads}", m.elapsed),
+            )
+        },
+    },
+    Claim {
+        text: "async-echo makes one wait, one recv and one send for a message",
+        check: |bench| one_of_each(bench, "async-echo"),
+    },
+    Claim {
+        text: "a message costs async-echo at most 10 percent more CPU time than step 6, and no more than Tokio to 3 percent, with 64 connections",
+        check: |bench| cost_of_tasks(bench, 0),
+    },
+    Claim {
+        text: "a message costs async-echo at most 10 percent more CPU time than step 6, and no more than Tokio to 3 percent, beside 5,000 idle peers",
+        check: |bench| cost_of_tasks(bench, 5000),
+    },
+    Claim {
+        text: "10,000 idle tasks take at most 1 KiB of user memory each (async-echo)",
+        check: |bench| {
+            let tasks = as_many_peers(10_000)?;
+            let each = bench.memory_per_peer("async-echo", tasks)?;
+            verdict(each <= 1024, format!("{each} bytes, with {tasks} tasks"))
         },
     },
 ];
@@ -190,172 +216,31 @@ fn one_thread(bench: &mut Bench, stage: &str) -> io::Result<Verdict> {
     )
 }
 
-/// The stages, built, and what has been measured of them so far.
-pub struct Bench {
-    executables: Executables,
-    measured: HashMap<(String, usize), Measurement>,
+fn one_of_each(bench: &Bench, stage: &str) -> io::Result<Verdict> {
+    let calls = bench.calls_per_message(stage)?;
+    let holds = calls.len() == 3 && calls.iter().all(|(each, _)| (each - 1.0).abs() < 0.01);
+    let figure: Vec<_> = calls.iter().map(|(each, name)| format!("{name} {each:.2}")).collect();
+    verdict(holds, figure.join(", "))
 }
 
-impl Bench {
-    /// Builds everything that the claims are about.
-    ///
-    /// # Errors
-    /// cargo cannot be run.
-    pub fn new(profile: &str) -> io::Result<Self> {
-        let mut targets: Vec<_> = STAGES.iter().map(|stage| stage.package).collect();
-        targets.push("step7-event-loop/isprime-server");
-        Ok(Bench { executables: build(&targets, profile)?, measured: HashMap::new() })
-    }
-
-    fn executable(&self, name: &str) -> io::Result<&std::path::PathBuf> {
-        self.executables.get(name).ok_or_else(|| io::Error::other(format!("{name} was not built")))
-    }
-
-    fn measure(&mut self, package: &str, clients: usize) -> io::Result<&Measurement> {
-        let key = (package.to_owned(), clients);
-        if !self.measured.contains_key(&key) {
-            let stage = STAGES.iter().find(|stage| stage.package == package);
-            let stage = *stage.ok_or_else(|| io::Error::other(format!("no stage {package}")))?;
-            let settings = Settings {
-                clients,
-                sequential_max: clients,
-                delay: 1.0,
-                verbose: false,
-                timeline: false,
-            };
-            let measurement = measure(self.executable(package)?, stage, &settings, |_| {})?;
-            self.measured.insert(key.clone(), measurement);
-        }
-        Ok(&self.measured[&key])
-    }
-
-    /// How many times as much CPU time the server uses for a message with 900 idle peers as with 10: the median of five
-    /// pairs, taken in turns. CPU time, because the time on the clock depends more on which core the scheduler puts
-    /// client and server on than on what the server does. (Where there is no CPU time to be had it has to be the clock.)
-    fn cost_of_idle_peers(&self, stage: &str) -> io::Result<f64> {
-        let mut ratios = Vec::new();
-        for _ in 0..5 {
-            let [few, many] = [self.cost_beside(stage, 10)?, self.cost_beside(stage, 900)?];
-            ratios.push(many / few);
-        }
-        Ok(median(ratios))
-    }
-
-    /// What a message costs, in seconds, beside so many idle peers.
-    ///
-    /// # Errors
-    /// The server does not serve.
-    pub fn cost_beside(&self, stage: &str, idle: usize) -> io::Result<f64> {
-        const ENOUGH: Duration = Duration::from_millis(300);
-        let server = Server::start(self.executable(stage)?, ["0", "--stats", "-q"])?;
-        let peers =
-            (0..idle).map(|_| Client::greeted(server.address())).collect::<Result<Vec<_>, _>>()?;
-        let mut client = Client::greeted(server.address())?;
-        echo(&mut client, 100)?;
-        // Ten ticks are coarse, and still say more than the clock.
-        let cpu_time = || server.cpu_time_of_threads().or_else(|| server.cpu_time());
-        let (started, before) = (Instant::now(), cpu_time());
-        let mut messages = 0;
-        while started.elapsed() < ENOUGH {
-            echo(&mut client, 100)?;
-            messages += 100;
-        }
-        let elapsed = started.elapsed();
-        let used = cpu_time().zip(before).and_then(|(after, before)| after.checked_sub(before));
-        drop(peers);
-        stop(server, false)?;
-        let used = used.filter(|used| !used.is_zero()).unwrap_or(elapsed);
-        Ok(used.as_secs_f64() / f64::from(messages))
-    }
-
-    fn calls_per_message(&self, stage: &str) -> io::Result<Verdict> {
-        const MESSAGES: u32 = 1000;
-        // What a connection costs apart from its messages is what one without any costs.
-        let mut calls = [HashMap::new(), HashMap::new()];
-        for (calls, messages) in calls.iter_mut().zip([0, MESSAGES]) {
-            let server = Server::start(self.executable(stage)?, ["0", "--stats", "-q"])?;
-            let mut client = Client::greeted(server.address())?;
-            echo(&mut client, messages)?;
-            let (_, stats) = stop(server, false)?;
-            let Some(counts) = stats["syscalls"].as_object() else { continue };
-            let counts = counts.iter().map(|(name, count)| (name.clone(), count["calls"].as_u64()));
-            *calls = counts.map(|(name, count)| (name, count.unwrap_or_default())).collect();
-        }
-        let [without, with] = calls;
-        let mut each: Vec<_> = with
-            .into_iter()
-            .map(|(name, count)| {
-                let base = without.get(&name).copied().unwrap_or_default();
-                ((count as f64 - base as f64) / f64::from(MESSAGES), name)
-            })
-            .filter(|(each, _)| *each > 0.005)
-            .collect();
-        each.sort_by(|a, b| a.1.cmp(&b.1));
-        let holds = each.len() == 3 && each.iter().all(|(each, _)| (each - 1.0).abs() < 0.01);
-        let figure: Vec<_> = each.iter().map(|(each, name)| format!("{name} {each:.2}")).collect();
-        verdict(holds, figure.join(", "))
-    }
-
-    /// How many times as many messages per second one stage answers as another: the median of five pairs, each measured
-    /// within the same few seconds, since a machine's speed drifts.
-    fn throughput_ratio(&self, stage: &str, other: &str) -> io::Result<f64> {
-        let throughput = |stage: &str| -> io::Result<f64> {
-            let server = Server::start(self.executable(stage)?, ["0", "--stats", "-q"])?;
-            let report = load::run(&load::Options {
-                address: server.address(),
-                connections: 50,
-                idle: 0,
-                size: 64,
-                duration: Duration::from_secs(1),
-                rate: None,
-                timeout: Duration::from_secs(10),
-            })?;
-            stop(server, false)?;
-            match report.errors.first() {
-                Some(error) => Err(io::Error::other(error.clone())),
-                None => Ok(report.messages_per_second),
-            }
-        };
-        let mut ratios = Vec::new();
-        for _ in 0..5 {
-            ratios.push(throughput(stage)? / throughput(other)?);
-        }
-        Ok(median(ratios))
-    }
-
-    /// How long a large prime takes, and how long 7 takes that is asked for just after it on another connection.
-    fn two_numbers(&self, mode: &str) -> io::Result<(f64, f64)> {
-        const LARGE_PRIME: &str = "9223372036854775783"; // the largest below 2^63
-        let server = Server::start(
-            self.executable("isprime-server")?,
-            ["0", "--stats", "-q", "--mode", mode],
-        )?;
-        let ask = |number: &str| -> io::Result<(TcpStream, Instant)> {
-            let mut stream = TcpStream::connect(server.address())?;
-            stream.set_read_timeout(Some(Duration::from_secs(120)))?;
-            writeln!(stream, "{number}")?;
-            Ok((stream, Instant::now()))
-        };
-        let (mut slow, slow_started) = ask(LARGE_PRIME)?;
-        // Once the server has answered another number, or is stuck, it has the large one in hand.
-        std::thread::sleep(Duration::from_millis(200));
-        let (mut quick, quick_started) = ask("7")?;
-        let mut answer = [0; 6];
-        quick.read_exact(&mut answer)?;
-        let quick_took = quick_started.elapsed().as_secs_f64();
-        slow.read_exact(&mut answer)?;
-        let slow_took = slow_started.elapsed().as_secs_f64();
-        let _: (_, Value) = stop(server, false)?;
-        Ok((slow_took, quick_took))
-    }
+/// What async-echo uses for a message, beside step 6 and Tokio: medians of fifty ratios, which came out within 3 percent of
+/// each other when they were measured again, on a quiet machine and on one with other guests.
+fn cost_of_tasks(bench: &Bench, idle: usize) -> io::Result<Verdict> {
+    let servers = ["async-echo", "step6-epoll-kqueue", "tokio-echo"];
+    let idle = as_many_peers(servers.len() * idle)? / servers.len();
+    let rounds = bench.costs_in_turns(servers, idle)?;
+    let to_step6 = median(rounds.iter().map(|[own, step6, _]| own / step6).collect());
+    let to_tokio = median(rounds.iter().map(|[own, _, tokio]| own / tokio).collect());
+    let own = median(rounds.iter().map(|[own, ..]| 1e6 * own).collect());
+    verdict(
+        to_step6 <= 1.1 && to_tokio <= 1.03,
+        format!(
+            "{to_step6:.2} times step 6, {to_tokio:.2} times Tokio ({own:.1} µs, idle peers: {idle})"
+        ),
+    )
 }
 
-/// Sends messages one by one, each when the one before has been answered.
-fn echo(client: &mut Client, messages: u32) -> io::Result<()> {
-    Ok((0..messages).try_for_each(|_| client.echo(b"^hello$"))?)
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+/// So many, or what the limit of descriptors allows with a few for all else.
+fn as_many_peers(wanted: usize) -> io::Result<usize> {
+    Ok(client::raise_descriptor_limit()?.saturating_sub(200).min(wanted))
 }

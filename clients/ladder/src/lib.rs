@@ -1,7 +1,7 @@
 //! Every stage under the same clients, and what each of them cost.
 //!
 //! [`build`] builds the stages through cargo, [`measure`] runs one of them under N clients, [`table`] sets what was
-//! measured side by side, [`report`] draws it, and [`claims`] re-measures what the course says.
+//! measured side by side, [`report`] draws it, and [`claims`] re-measures what the course says, on a [`Bench`].
 
 use std::io;
 use std::path::PathBuf;
@@ -14,54 +14,84 @@ use serde_json::Value;
 use simple_client::{Event, Report};
 use subprocess::{Server, Usage};
 
+mod bench;
 mod build;
 pub mod claims;
 pub mod report;
 mod table;
 pub mod timeline;
 
+pub use bench::Bench;
 pub use build::{Executables, build};
 use table::note;
 pub use table::{notes, table};
 use timeline::Timeline;
 
-/// A stage, as the ladder knows it.
+/// A stage, as the ladder knows it; or another server that is measured like one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stage {
-    /// Its package, which is also its folder and its binary.
+    /// The package that it is in.
     pub package: &'static str,
+    /// Its binary, and its name in all that is printed.
+    pub server: &'static str,
     /// Whether it serves one client at a time: N clients then take N times as long, and a large N an hour.
     pub sequential: bool,
 }
 
+impl Stage {
+    /// A stage of the course: its binary is called as its package.
+    const fn of_course(name: &'static str, sequential: bool) -> Self {
+        Stage { package: name, server: name, sequential }
+    }
+
+    /// What [`build`] calls it.
+    pub fn target(&self) -> String {
+        format!("{}/{}", self.package, self.server)
+    }
+}
+
 /// The ladder. A stage joins by a line here; one that is not in the workspace is passed over.
 pub const STAGES: &[Stage] = &[
-    Stage { package: "step1-sequential", sequential: true },
-    Stage { package: "step2-thread-per-client", sequential: false },
-    Stage { package: "step3-blocking", sequential: true },
-    Stage { package: "step4-nonblocking-poll", sequential: false },
-    Stage { package: "step5-select", sequential: false },
-    Stage { package: "step6-epoll-kqueue", sequential: false },
-    Stage { package: "step7-event-loop", sequential: false },
+    Stage::of_course("step1-sequential", true),
+    Stage::of_course("step2-thread-per-client", false),
+    Stage::of_course("step3-blocking", true),
+    Stage::of_course("step4-nonblocking-poll", false),
+    Stage::of_course("step5-select", false),
+    Stage::of_course("step6-epoll-kqueue", false),
+    Stage::of_course("step7-event-loop", false),
 ];
 
-/// The stages that `names` select: by number (`4`) or by part of the name (`poll`); all if there are no names.
+/// The same server in a lab: measured if it is asked for.
+pub const LAB_SERVERS: &[Stage] = &[
+    Stage { package: "async-await", server: "async-echo", sequential: false },
+    Stage { package: "async-await", server: "tokio-echo", sequential: false },
+];
+
+/// All of them.
+pub fn servers() -> impl Iterator<Item = Stage> {
+    STAGES.iter().chain(LAB_SERVERS).copied()
+}
+
+/// The servers that `names` select: a stage by its number (`4`), any server by part of its name (`poll`, `echo`). If
+/// there are no names: the stages, and with `all` the labs' servers too.
 ///
 /// # Errors
 /// A name that selects nothing.
-pub fn select(names: &[String]) -> io::Result<Vec<Stage>> {
+pub fn select(names: &[String], all: bool) -> io::Result<Vec<Stage>> {
     let matches = |stage: &Stage, name: &str| match name.parse::<u32>() {
-        Ok(number) => stage.package.starts_with(&format!("step{number}-")),
-        Err(_) => stage.package.contains(name),
+        Ok(number) => stage.server.starts_with(&format!("step{number}-")),
+        Err(_) => stage.server.contains(name),
     };
     for name in names {
-        if !STAGES.iter().any(|stage| matches(stage, name)) {
+        if !servers().any(|stage| matches(&stage, name)) {
             return Err(io::Error::other(format!("no stage is called {name}")));
         }
     }
-    let selected =
-        |stage: &&Stage| names.is_empty() || names.iter().any(|name| matches(stage, name));
-    Ok(STAGES.iter().filter(selected).copied().collect())
+    let selected = |stage: &Stage| match names {
+        [] => all || STAGES.contains(stage),
+        names => names.iter().any(|name| matches(stage, name)),
+    };
+    Ok(servers().filter(selected).collect())
 }
 
 /// How to measure.
@@ -141,7 +171,7 @@ struct Trace(PathBuf);
 
 impl Trace {
     fn new(stage: Stage) -> Self {
-        let name = format!("{}-{}.trace", stage.package, process::id());
+        let name = format!("{}-{}.trace", stage.server, process::id());
         Trace(std::env::temp_dir().join(name))
     }
 }
@@ -156,7 +186,7 @@ impl Drop for Trace {
 /// must end at once.
 pub fn abandon() {
     subprocess::kill_all();
-    STAGES.iter().for_each(|&stage| drop(Trace::new(stage)));
+    servers().for_each(|stage| drop(Trace::new(stage)));
 }
 
 /// Runs the stage under its clients. `progress` is told how many of them are done.
@@ -207,7 +237,7 @@ pub fn measure(
         return Err(io::Error::other(report.failures().join("; ")));
     }
     Ok(Measurement {
-        stage: stage.package,
+        stage: stage.server,
         clients: options.connections,
         clients_asked_for: settings.clients,
         elapsed: report.elapsed,
@@ -240,4 +270,32 @@ fn sum(stats: &Value, what: &str, counts: impl Fn(&str) -> bool) -> u64 {
     let Some(calls) = stats["syscalls"].as_object() else { return 0 };
     let counted = calls.iter().filter(|(name, _)| counts(name));
     counted.filter_map(|(_, call)| call[what].as_u64()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selected(names: &[&str], all: bool) -> Vec<&'static str> {
+        let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+        select(&names, all).unwrap().iter().map(|stage| stage.server).collect()
+    }
+
+    #[test]
+    fn without_names_it_is_the_stages_and_with_all_the_labs_servers_too() {
+        assert_eq!(selected(&[], false).len(), STAGES.len());
+        let all = selected(&[], true);
+        assert_eq!(all.len(), STAGES.len() + 2);
+        assert_eq!(all[STAGES.len()..], ["async-echo", "tokio-echo"]);
+    }
+
+    #[test]
+    fn names_select_any_server_and_numbers_only_stages() {
+        for all in [false, true] {
+            assert_eq!(selected(&["echo"], all), ["async-echo", "tokio-echo"]);
+            assert_eq!(selected(&["async-echo", "6"], all), ["step6-epoll-kqueue", "async-echo"]);
+            assert!(select(&["8".to_owned()], all).is_err());
+        }
+        assert_eq!(selected(&["poll"], false), ["step4-nonblocking-poll", "step6-epoll-kqueue"]);
+    }
 }

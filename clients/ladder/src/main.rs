@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use ladder::report::IdleCost;
-use ladder::{Settings, build, claims, measure, notes, report, select, table};
+use ladder::{Bench, Settings, Stage, build, claims, measure, notes, report, select, table};
 use serde_json::json;
 
 /// Runs every stage of the course under the same clients and compares what they cost
@@ -43,9 +43,13 @@ struct Compare {
     #[arg(short = 'n', value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=5000))]
     clients: u32,
 
-    /// Only this stage, by number or name (repeatable)
+    /// Only this stage, by its number, or any server by part of its name (repeatable)
     #[arg(long, value_name = "STAGE")]
     only: Vec<String>,
+
+    /// The servers of labs/async-await too: async-echo and tokio-echo
+    #[arg(long)]
+    all: bool,
 
     /// The most clients for stages that serve one at a time
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
@@ -105,7 +109,7 @@ fn compare(arguments: &Compare, profile: &str) -> io::Result<bool> {
         verbose: arguments.verbose,
         timeline: arguments.report.is_some(),
     };
-    let stages = select(&arguments.only)?;
+    let stages = select(&arguments.only, arguments.all)?;
     // Before all the measuring: that a page cannot be written is known now.
     let named =
         |path: &Path, error| io::Error::other(format!("cannot write {}: {error}", path.display()));
@@ -113,25 +117,25 @@ fn compare(arguments: &Compare, profile: &str) -> io::Result<bool> {
         Some(path) => Some((path, File::create(path).map_err(|error| named(path, error))?)),
         None => None,
     };
-    let packages: Vec<_> = stages.iter().map(|stage| stage.package).collect();
-    let executables = build(&packages, profile)?;
+    let targets: Vec<_> = stages.iter().map(Stage::target).collect();
+    let executables = build(&targets, profile)?;
     let mut measurements = Vec::new();
     let mut all_right = true;
     for stage in stages {
-        let Some(executable) = executables.get(stage.package) else {
+        let Some(executable) = executables.get(stage.server) else {
             all_right = false;
-            eprintln!("error: {}: it was not built", stage.package);
+            eprintln!("error: {}: it was not built", stage.server);
             continue;
         };
         let clients = settings.clients_for(stage);
-        let bar = progress_bar(stage.package, clients, "clients");
+        let bar = progress_bar(stage.server, clients, "clients");
         let measured = measure(executable, stage, &settings, |done| bar.set_position(done as u64));
         bar.finish_and_clear();
         match measured {
             Ok(measurement) => measurements.push(measurement),
             Err(error) => {
                 all_right = false;
-                eprintln!("error: {}: {error}", stage.package);
+                eprintln!("error: {}: {error}", stage.server);
             }
         }
     }
@@ -148,18 +152,19 @@ fn compare(arguments: &Compare, profile: &str) -> io::Result<bool> {
         }
     }
     if let Some((path, mut file)) = page {
-        let page = report::page(&measurements, &idle_costs(profile)?, &machine());
+        let page = report::page(&measurements, &idle_costs(arguments.all, profile)?, &machine());
         file.write_all(page.as_bytes()).map_err(|error| named(path, error))?;
     }
     Ok(all_right)
 }
 
-/// What a message costs the three stages that wait for many at once, beside more and more idle peers.
-fn idle_costs(profile: &str) -> io::Result<Vec<IdleCost>> {
+/// What a message costs the stages that wait for many at once, beside more and more idle peers; with `all`, async-echo too.
+fn idle_costs(all: bool, profile: &str) -> io::Result<Vec<IdleCost>> {
     const PEERS: [usize; 5] = [10, 200, 400, 600, 900];
-    let bench = claims::Bench::new(profile)?;
+    let bench = Bench::new(profile)?;
     let mut costs = Vec::new();
-    for stage in ["step5-select", "step6-epoll-kqueue", "step7-event-loop"] {
+    let stages = ["step5-select", "step6-epoll-kqueue", "step7-event-loop"];
+    for stage in stages.into_iter().chain(all.then_some("async-echo")) {
         let bar = progress_bar(stage, PEERS.len(), "measurements beside idle peers");
         let mut points = Vec::new();
         for peers in PEERS {
@@ -202,7 +207,7 @@ fn check_claims(only: &[String], profile: &str) -> io::Result<bool> {
     {
         return Err(io::Error::other(format!("no claim contains \"{nonsense}\"")));
     }
-    let mut bench = claims::Bench::new(profile)?;
+    let mut bench = Bench::new(profile)?;
     let mut all_hold = true;
     let mut stdout = io::stdout();
     for claim in claims::CLAIMS {

@@ -78,7 +78,7 @@ fn figures(measurements: &[Measurement]) -> Markup {
     }
 }
 
-/// The server's threads above, the clients below, the time from left to right.
+/// The server's threads and tasks above, the clients below, the time from left to right.
 fn drawing(timeline: &Timeline) -> Markup {
     let server: Vec<_> = timeline.server.iter().take(MOST_LANES).collect();
     // In the order in which they were greeted: of a server that serves one after the other, a staircase.
@@ -91,7 +91,7 @@ fn drawing(timeline: &Timeline) -> Markup {
     let ticks = ticks(timeline.seconds);
     html! {
         svg viewBox=(format!("0 0 {WIDTH} {height}")) role="img" {
-            title { "What the server's threads and the clients did when" }
+            title { "What the server's threads and tasks and the clients did when" }
             @for tick in &ticks {
                 @let x = NAMES + tick * second;
                 line.tick x1=(x) x2=(x) y1="0" y2=(height - 18.0) {}
@@ -102,6 +102,9 @@ fn drawing(timeline: &Timeline) -> Markup {
         }
         p.legend {
             span.call { "in the kernel (asleep, if it is long)" } span.callback { "in a callback" }
+            @if timeline.server.iter().flat_map(|lane| &lane.spans).any(|span| span.kind == Kind::Asleep) {
+                span.asleep { "task: asleep at .await" }
+            }
             span.unnoticed { "client: not noticed yet" } span.pausing { "client: pauses" }
             span.busy { "client: sends or receives" }
         }
@@ -144,6 +147,7 @@ fn class(kind: Kind) -> &'static str {
     match kind {
         Kind::Call => "call",
         Kind::Callback => "callback",
+        Kind::Asleep => "asleep",
         Kind::Unnoticed => "unnoticed",
         Kind::Pausing => "pausing",
         Kind::Busy => "busy",
@@ -230,6 +234,29 @@ mod tests {
         assert!(page.contains("a &amp; b") && page.contains("&lt;recv&gt;"), "{page}");
         // The second half of what is right of the names.
         assert!(page.contains(r#"class="call" x="555.00" y="18" width="445.00""#), "{page}");
+    }
+
+    #[test]
+    fn of_many_tasks_as_many_are_drawn_as_fit_below_the_threads() {
+        let lane = |name: String| {
+            let span =
+                Span { name: "readable.await".to_owned(), kind: Kind::Asleep, from: 0.0, to: 1.0 };
+            Lane { name, spans: vec![span] }
+        };
+        let tasks = (1..=20).map(|number| lane(format!("task {number}")));
+        let server = std::iter::once(lane("main".to_owned())).chain(tasks).collect();
+        let page = drawing(&Timeline { seconds: 1.0, server, clients: Vec::new() }).into_string();
+        assert!(page.contains("server, 12 of 21"), "{page}");
+        assert!(page.contains(">main<") && page.contains(">task 11<"), "{page}");
+        assert!(!page.contains(">task 12<"), "{page}");
+        assert!(page.contains(r#"<rect class="asleep""#), "{page}");
+        assert!(page.contains("task: asleep at .await"), "{page}");
+    }
+
+    #[test]
+    fn without_tasks_the_legend_has_none() {
+        let page = drawing(&Timeline { seconds: 1.0, ..Timeline::default() }).into_string();
+        assert!(page.contains("in the kernel") && !page.contains(".await"), "{page}");
     }
 
     #[test]

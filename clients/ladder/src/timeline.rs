@@ -1,5 +1,5 @@
-//! Who did what when: the server's threads, from its `--trace`, and the clients, from the client itself. Both look at the
-//! same clock (CLOCK_MONOTONIC).
+//! Who did what when: the server's threads and tasks, from its `--trace`, and the clients, from the client itself. Both
+//! look at the same clock (CLOCK_MONOTONIC).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,13 +14,13 @@ use simple_client::{Doing, Report};
 pub struct Timeline {
     /// How long it took, in seconds.
     pub seconds: f64,
-    /// The server's threads.
+    /// The server's threads, and then its tasks.
     pub server: Vec<Lane>,
     /// The clients.
     pub clients: Vec<Lane>,
 }
 
-/// A thread, or a client.
+/// A thread, a task, or a client.
 #[derive(Clone, Debug)]
 pub struct Lane {
     /// Its name.
@@ -32,7 +32,7 @@ pub struct Lane {
 /// A stretch of time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Span {
-    /// What it is called: a system call, a callback, what a client was doing.
+    /// What it is called: a system call, a callback, an `.await`, what a client was doing.
     pub name: String,
     /// What kind of thing it is.
     pub kind: Kind,
@@ -49,6 +49,8 @@ pub enum Kind {
     Call,
     /// A callback of the server.
     Callback,
+    /// A task that is asleep at `.await`.
+    Asleep,
     /// A client that the server has yet to notice.
     Unnoticed,
     /// A client that pauses, as its script says.
@@ -64,7 +66,7 @@ impl Timeline {
     /// The trace cannot be read.
     pub fn new(trace: &Path, report: &Report) -> io::Result<Self> {
         let seconds = report.elapsed;
-        let mut server = threads(&fs::read_to_string(trace)?, report.started);
+        let mut server = server_lanes(&fs::read_to_string(trace)?, report.started);
         for lane in &mut server {
             // What happened before the first client and after the last is the server's own affair.
             lane.spans.retain(|span| span.to > 0.0 && span.from < seconds);
@@ -95,13 +97,13 @@ fn client_span(span: &simple_client::Span) -> Span {
 
 /// The lanes of a Chrome trace whose events are a line each: `B` begins a span, `E` ends the one that began last. A span
 /// that never ends, of a thread that was asleep when its process ended, is not written either; it ends with the trace.
-fn threads(trace: &str, started: f64) -> Vec<Lane> {
+/// Threads come first, and then tasks, each in the order of their numbers.
+fn server_lanes(trace: &str, started: f64) -> Vec<Lane> {
     let mut lanes: BTreeMap<u64, Lane> = BTreeMap::new();
     let mut open: BTreeMap<u64, Vec<(String, f64)>> = BTreeMap::new();
     let mut last = 0.0;
     let end = |lanes: &mut BTreeMap<u64, Lane>, thread, (name, from): (String, f64), to| {
-        let is_callback = name.starts_with("on_") || name.starts_with("after_");
-        let kind = if is_callback { Kind::Callback } else { Kind::Call };
+        let kind = server_kind(&name);
         if let Some(lane) = lanes.get_mut(&thread) {
             lane.spans.push(Span { name, kind, from, to });
         }
@@ -131,11 +133,23 @@ fn threads(trace: &str, started: f64) -> Vec<Lane> {
         spans.into_iter().for_each(|begun| end(&mut lanes, thread, begun, last));
     }
     let mut lanes: Vec<_> = lanes.into_values().collect();
+    // A stable sort: among themselves they stay as they are. (A task may have a number before its thread has one.)
+    lanes.sort_by_key(|lane| lane.name.starts_with("task "));
     for lane in &mut lanes {
         // Whatever contains another begins before it, and ends after it: drawn first it lies underneath.
         lane.spans.sort_by(|a, b| a.from.total_cmp(&b.from).then(b.to.total_cmp(&a.to)));
     }
     lanes
+}
+
+fn server_kind(name: &str) -> Kind {
+    if name.starts_with("on_") || name.starts_with("after_") {
+        Kind::Callback
+    } else if name == "await" || name.ends_with(".await") {
+        Kind::Asleep
+    } else {
+        Kind::Call
+    }
 }
 
 #[cfg(test)]
@@ -155,7 +169,7 @@ mod tests {
 {"name":"thread_name","ph":"M","pid":1,"tid":2,"args":{"name":"other"}},
 {"name":"recv","ph":"B","pid":1,"tid":2,"ts":1600000.0},
 "#;
-        let lanes = threads(trace, 500_000.0);
+        let lanes = server_lanes(trace, 500_000.0);
         let span = |name: &str, kind, from, to| Span { name: name.to_owned(), kind, from, to };
         assert_eq!(lanes.len(), 2);
         assert_eq!(lanes[0].name, "main");
@@ -168,5 +182,44 @@ mod tests {
             ]
         );
         assert_eq!(lanes[1].spans, [span("recv", Kind::Call, 1.1, 1.2)], "it never ended");
+    }
+
+    #[test]
+    fn tasks_stand_below_the_threads_in_the_order_of_their_numbers() {
+        let named = |number: u64, name: &str| {
+            format!(
+                "{{\"name\":\"thread_name\",\"ph\":\"M\",\"tid\":{number},\"args\":{{\"name\":\"{name}\"}}}},\n"
+            )
+        };
+        let tasks = [1, 10, 9, 11, 100].map(|number| named(number, &format!("task {number}")));
+        let trace = tasks.concat() + &named(2, "main") + &named(12, "worker");
+        let names: Vec<_> = server_lanes(&trace, 0.0).into_iter().map(|lane| lane.name).collect();
+        assert_eq!(names, ["main", "worker", "task 1", "task 9", "task 10", "task 11", "task 100"]);
+    }
+
+    #[test]
+    fn a_task_is_asleep_at_await_and_awake_in_its_calls() {
+        let trace = r#"[
+{"name":"thread_name","ph":"M","pid":1,"tid":3,"args":{"name":"task 3"}},
+{"name":"readable.await","ph":"B","pid":1,"tid":3,"ts":1000000.0},
+{"name":"readable.await","ph":"E","pid":1,"tid":3,"ts":2000000.0},
+{"name":"recv","ph":"B","pid":1,"tid":3,"ts":2000000.0},
+{"name":"recv","ph":"E","pid":1,"tid":3,"ts":2100000.0},
+{"name":"await","ph":"B","pid":1,"tid":3,"ts":2100000.0},
+{"name":"await","ph":"E","pid":1,"tid":3,"ts":2500000.0},
+{"name":"sleep.await","ph":"B","pid":1,"tid":3,"ts":2500000.0},
+{"name":"recv","ph":"B","pid":1,"tid":4,"ts":3000000.0},
+"#;
+        let lanes = server_lanes(trace, 0.0);
+        let span = |name: &str, kind, from, to| Span { name: name.to_owned(), kind, from, to };
+        assert_eq!(
+            lanes[0].spans,
+            [
+                span("readable.await", Kind::Asleep, 1.0, 2.0),
+                span("recv", Kind::Call, 2.0, 2.1),
+                span("await", Kind::Asleep, 2.1, 2.5),
+                span("sleep.await", Kind::Asleep, 2.5, 3.0), // it never ended
+            ]
+        );
     }
 }

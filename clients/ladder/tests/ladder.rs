@@ -30,11 +30,13 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn every_stage_is_measured_and_the_figures_are_what_they_must_be() {
-    let output = ladder(&["-n", "4", "--delay", "0.05", "--json"]);
+    let output = ladder(&["--all", "-n", "4", "--delay", "0.05", "--json"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let measurements: Value = serde_json::from_slice(&output.stdout).unwrap();
     let measurements = measurements.as_array().unwrap();
-    assert!(measurements.len() >= 4, "{measurements:?}");
+    let names: Vec<_> = measurements.iter().map(|m| m["stage"].as_str().unwrap()).collect();
+    let all: Vec<_> = ladder::servers().map(|stage| stage.server).collect();
+    assert_eq!(names, all);
     for m in measurements {
         let stage = m["stage"].as_str().unwrap();
         let (elapsed, ideal) = (m["elapsed"].as_f64().unwrap(), m["ideal"].as_f64().unwrap());
@@ -78,11 +80,23 @@ fn the_table_has_a_row_for_each_stage_that_was_asked_for() {
 }
 
 #[test]
+fn the_servers_of_a_lab_are_selected_by_their_names() {
+    let output = ladder(&["-n", "2", "--delay", "0", "--only", "echo"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let stdout = text(&output.stdout);
+    let rows: Vec<_> = stdout.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert_eq!(rows.len(), 2, "{stdout}");
+    assert!(rows[0].contains("async-echo") && rows[1].contains("tokio-echo"), "{stdout}");
+    assert!(stdout.contains("tokio-echo: Tokio's own waits are not among"), "{stdout}");
+}
+
+#[test]
 fn the_report_is_one_page_with_a_timeline_for_each_stage() {
     let path = std::env::temp_dir().join(format!("ladder-report-{}.html", std::process::id()));
     let file = path.to_str().unwrap();
-    let output =
-        ladder(&["-n", "3", "--delay", "0.05", "--only", "1", "--only", "6", "--report", file]);
+    let only = ["--only", "1", "--only", "6", "--only", "async-echo"];
+    let arguments = [&["--all", "-n", "3", "--delay", "0.05", "--report", file], &only[..]];
+    let output = ladder(&arguments.concat());
     assert!(output.status.success(), "{}", text(&output.stderr));
     let page = std::fs::read_to_string(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
@@ -90,15 +104,22 @@ fn the_report_is_one_page_with_a_timeline_for_each_stage() {
     for said in [&page, &text(&output.stdout)] {
         assert!(said.contains(ladder::report::TRACED), "that the figures include the tracing");
     }
-    // Two timelines and the plot, with what only these two stages do.
-    assert_eq!(page.matches("<svg").count(), 3);
-    for what in
-        [">conn2<", "recv: ", "epoll_wait: ", "on_peer_ready_recv: ", "waiting for the greeting: "]
-    {
+    // Three timelines and the plot, with what only these three do.
+    assert_eq!(page.matches("<svg").count(), 4);
+    for what in [
+        ">conn2<",
+        "recv: ",
+        "epoll_wait: ",
+        "on_peer_ready_recv: ",
+        "waiting for the greeting: ",
+        ">task ",
+        "readable.await: ",
+        "task: asleep at .await",
+    ] {
         let here = page.contains(what) || (what.starts_with("epoll") && page.contains("kevent: "));
         assert!(here, "{what} is missing");
     }
-    for stage in ["step5-select", "step6-epoll-kqueue", "step7-event-loop"] {
+    for stage in ["step5-select", "step6-epoll-kqueue", "step7-event-loop", "async-echo"] {
         assert!(page.contains(&format!("{stage}, 900 idle peers: ")), "{stage}");
     }
     assert!(!page.contains("http://") && !page.contains("https://"), "it needs the network");
@@ -161,7 +182,7 @@ mkfifo "$0/alive"
 cat >"$0/cargo" <<END
 #!/bin/sh
 case \$1 in
-metadata) echo '{"packages": [{"name": "step1-sequential"}]}' ;;
+metadata) echo '{"packages": [{"name": "step1-sequential", "targets": [{"name": "step1-sequential", "kind": ["bin"]}]}]}' ;;
 build) echo '{"executable": "$0/server", "target": {"name": "step1-sequential"}}' ;;
 esac
 END
