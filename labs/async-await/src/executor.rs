@@ -119,11 +119,6 @@ impl Executor {
     /// Those that are woken meanwhile are polled in the next turn, after the kernel has been asked: tasks that wake each
     /// other for ever do not keep the rest from their I/O.
     fn poll_woken_tasks(&self) {
-        // Then a task that waits for a call need not wait any longer.
-        if shutdown::requested() && !self.stopping.replace(true) {
-            let tasks = self.tasks.borrow();
-            tasks.iter().filter_map(|(_, task)| task.as_ref()).for_each(|t| t.waker.schedule());
-        }
         for key in self.ready.take() {
             // Out of its slot, so that it can spawn others while it is polled.
             let taken = self.tasks.borrow_mut().get_mut(key).and_then(Option::take);
@@ -137,6 +132,11 @@ impl Executor {
                 Some(slot) if polled.is_pending() => *slot = Some(task),
                 _ => drop(tasks.remove(key)),
             }
+        }
+        // Told to stop, every call reports the end at once: a task that waits for one need wait no longer.
+        if shutdown::requested() && !self.stopping.replace(true) {
+            let tasks = self.tasks.borrow();
+            tasks.iter().filter_map(|(_, task)| task.as_ref()).for_each(|t| t.waker.schedule());
         }
     }
 }
