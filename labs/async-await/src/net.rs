@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use server::shutdown;
 use step6_epoll_kqueue::Interest;
 
+use crate::executor::current;
 use crate::reactor::Source;
 
 /// A listener whose [`accept`](Listener::accept) is awaited.
@@ -18,7 +19,7 @@ impl Listener {
     /// What ioctl(2) reports, and as [`Source::new`].
     pub fn new(mut listener: server::Listener) -> io::Result<Self> {
         listener.set_nonblocking()?;
-        Ok(Listener(Source::new(listener)?))
+        Ok(Listener(Source::new(listener, &current().reactor)?))
     }
 
     /// Waits for the next peer. Returns none when the server has been told to stop.
@@ -28,7 +29,7 @@ impl Listener {
     pub async fn accept(&mut self) -> io::Result<Option<Stream>> {
         loop {
             let accepted = self.0.io().accept()?;
-            match accepted.map(Source::new) {
+            match accepted.map(|stream| Source::new(stream, &current().reactor)) {
                 Some(Ok(stream)) => return Ok(Some(Stream(stream))),
                 Some(Err(error)) => self.0.io().refused(error),
                 None if shutdown::requested() => return Ok(None),

@@ -8,6 +8,7 @@
 //! server changes its interest exactly when step 6 does.
 
 use std::cell::{Cell, RefCell, RefMut};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::rc::Rc;
@@ -20,9 +21,10 @@ use server::shutdown;
 use step6_epoll_kqueue::{Interest, Poller};
 use step7_event_loop::{Key, Slab};
 
-use crate::executor::current;
 use crate::ready::Ready;
-use crate::timer::Timers;
+
+/// Who is to be woken when; and of those at the same instant, who first.
+pub(crate) type Timers = BTreeMap<(Instant, u64), Waker>;
 
 /// The token of the pipe that wakes the executor. No key makes it: that slot would be the four thousand millionth.
 const WAKEUP: u64 = u64::MAX;
@@ -92,12 +94,11 @@ impl<T: AsFd> Source<T> {
     ///
     /// # Errors
     /// As [`Poller::add`].
-    pub(crate) fn new(io: T) -> io::Result<Self> {
-        let reactor = Rc::clone(&current().reactor);
+    pub(crate) fn new(io: T, reactor: &Rc<Reactor>) -> io::Result<Self> {
         let (watched, (waiting, woken)) = (Cell::new(Interest::NONE), Default::default());
         let shared = Rc::new(Shared { io: RefCell::new(io), watched, waiting, woken });
         let key = reactor.sources.borrow_mut().insert(shared.clone());
-        let source = Source { shared, key, reactor };
+        let source = Source { shared, key, reactor: Rc::clone(reactor) };
         source.watch(Interest::READ)?;
         Ok(source)
     }

@@ -1,10 +1,8 @@
-//! Which task waits for what time. The timers stand in an ordered map, as in step 7: the next one bounds the executor's
-//! sleep.
+//! Waiting for a time. The timers stand in an ordered map of the reactor's, as in step 7: the next one bounds its sleep.
 
-use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use server::logging::asleep_at;
@@ -12,9 +10,6 @@ use server::logging::asleep_at;
 use crate::combine::{Either, select};
 use crate::executor::current;
 use crate::reactor::Reactor;
-
-/// Who is to be woken when; and of those at the same instant, who first.
-pub(crate) type Timers = BTreeMap<(Instant, u64), Waker>;
 
 /// Waits until `duration` is over; longer if the thread is busy, but never less.
 ///
