@@ -58,13 +58,19 @@ impl<T> Slab<T> {
 
     /// Takes a value in; the key is its name from here on.
     pub fn insert(&mut self, value: T) -> Key {
+        self.insert_with(|_| value)
+    }
+
+    /// The same for a value that is to know its own name.
+    pub fn insert_with(&mut self, value: impl FnOnce(Key) -> T) -> Key {
         let index = self.vacant.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 0, value: None });
             (self.slots.len() - 1) as u32
         });
         let slot = &mut self.slots[index as usize];
-        slot.value = Some(value);
-        Key { index, generation: slot.generation }
+        let key = Key { index, generation: slot.generation };
+        slot.value = Some(value(key));
+        key
     }
 
     /// The value of that name, unless it has gone.

@@ -14,7 +14,7 @@ use step7_event_loop::{Key, Pipe, Pool, Slab, WorkError, catch};
 
 use crate::channel::{Receiver, channel};
 use crate::reactor::Reactor;
-use crate::ready::{Ready, TaskWaker};
+use crate::run_queue::{RunQueue, TaskWaker};
 
 /// Runs `future` to its end, and with it the tasks that it spawns. Those that are left when it has ended are dropped.
 ///
@@ -26,19 +26,20 @@ use crate::ready::{Ready, TaskWaker};
 /// # Errors
 /// No descriptor is left for the poller, or it fails; or the future panicked.
 pub fn block_on<T: 'static>(future: impl Future<Output = T> + 'static) -> io::Result<T> {
-    let ready = Arc::new(Ready::new(Pipe::new()?));
-    let reactor = Rc::new(Reactor::new(Arc::clone(&ready))?);
-    let (tasks, pool, stopping) = Default::default();
-    let executor = Rc::new(Executor { tasks, ready, reactor, pool, stopping });
+    let run_queue = Arc::new(RunQueue::new(Pipe::new()?));
+    let reactor = Rc::new(Reactor::new(Arc::clone(&run_queue))?);
+    let (tasks, pool, stopping) = Default::default(); // no task, no thread yet, no
+    let executor = Rc::new(Executor { tasks, run_queue, reactor, pool, stopping });
     let outer = CURRENT.replace(Some(Rc::clone(&executor)));
     let mut main = spawn(future);
+    // Nobody needs to wake this thread for the result: it asks in every turn.
     let mut context = Context::from_waker(Waker::noop());
     let outcome = loop {
         executor.poll_woken_tasks();
         if let Poll::Ready(Some(result)) = main.0.poll_recv(&mut context) {
             break result.map_err(io::Error::from);
         }
-        if let Err(error) = executor.reactor.wait(executor.ready.may_sleep()) {
+        if let Err(error) = executor.reactor.wait(executor.run_queue.may_sleep()) {
             break Err(error);
         }
     };
@@ -64,10 +65,10 @@ pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> JoinHandl
         let _ = sender.put(result); // nobody may care
         Poll::Ready(())
     }));
-    let mut tasks = executor.tasks.borrow_mut();
-    let key = tasks.insert(None);
-    let waker = TaskWaker::new(key, &executor.ready);
-    tasks.get_mut(key).map(|slot| slot.insert(Task { future, waker, lane: Lane::new("task") }));
+    executor.tasks.borrow_mut().insert_with(|key| {
+        let waker = TaskWaker::new(key, Arc::clone(&executor.run_queue));
+        Some(Task { future, waker, lane: Lane::new("task") })
+    });
     JoinHandle(receiver)
 }
 
@@ -101,7 +102,7 @@ impl<T> Future for JoinHandle<T> {
 pub(crate) struct Executor {
     /// The slot of a task that is being polled is empty.
     tasks: RefCell<Slab<Option<Task>>>,
-    ready: Arc<Ready<Key>>,
+    run_queue: Arc<RunQueue<Key>>,
     pub(crate) reactor: Rc<Reactor>,
     pool: RefCell<Pool>,
     /// Whether the tasks know that the server was told to stop.
@@ -119,7 +120,7 @@ impl Executor {
     /// Those that are woken meanwhile are polled in the next turn, after the kernel has been asked: tasks that wake each
     /// other for ever do not keep the rest from their I/O.
     fn poll_woken_tasks(&self) {
-        for key in self.ready.take() {
+        for key in self.run_queue.take() {
             // Out of its slot, so that it can spawn others while it is polled.
             let taken = self.tasks.borrow_mut().get_mut(key).and_then(Option::take);
             let Some(mut task) = taken else { continue }; // it has ended

@@ -26,7 +26,7 @@
 //! | module | what it is | what Tokio calls it |
 //! | --- | --- | --- |
 //! | `executor` | the tasks, and the loop that polls them: `block_on`, `spawn` | runtime, scheduler |
-//! | `ready` | who is to be polled next: what a waker does | run queue |
+//! | `run_queue` | who is to be polled next: what a waker does | run queue, task header |
 //! | `reactor` | who waits for which descriptor | I/O driver, `AsyncFd` |
 //! | `timer` | who waits for what time: `sleep`, `timeout` | time driver |
 //! | `net` | `accept`, `read`, `write_all` | `tokio::net` |
@@ -41,11 +41,11 @@ mod combine;
 mod executor;
 mod net;
 mod reactor;
-mod ready;
+mod run_queue;
 mod semaphore;
 mod timer;
 
-/// What `ready`, `semaphore` and `channel` are built from. Their model test puts loom's in this place.
+/// What `run_queue`, `semaphore` and `channel` are built from. Their model test puts loom's in this place.
 mod sync {
     pub(crate) use std::sync::atomic::{AtomicBool, Ordering};
     pub(crate) use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

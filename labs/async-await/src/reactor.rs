@@ -21,7 +21,7 @@ use server::shutdown;
 use step6_epoll_kqueue::{Interest, Poller};
 use step7_event_loop::{Key, Slab};
 
-use crate::ready::Ready;
+use crate::run_queue::RunQueue;
 
 /// Who is to be woken when; and of those at the same instant, who first.
 pub(crate) type Timers = BTreeMap<(Instant, u64), Waker>;
@@ -35,16 +35,16 @@ pub(crate) struct Reactor {
     pub(crate) timers: RefCell<Timers>,
     /// How many there have been.
     pub(crate) sleeps: Cell<u64>,
-    ready: Arc<Ready<Key>>,
+    run_queue: Arc<RunQueue<Key>>,
 }
 
 impl Reactor {
-    pub(crate) fn new(ready: Arc<Ready<Key>>) -> io::Result<Self> {
+    pub(crate) fn new(run_queue: Arc<RunQueue<Key>>) -> io::Result<Self> {
         let poller = RefCell::new(Poller::new()?);
         // Edge-triggered, so that Miri can run this: its epoll knows nothing else.
-        poller.borrow().add_edge_triggered(&ready.pipe, WAKEUP, Interest::READ)?;
+        poller.borrow().add_edge_triggered(&run_queue.pipe, WAKEUP, Interest::READ)?;
         let (sources, timers, sleeps) = Default::default();
-        Ok(Reactor { poller, sources, timers, sleeps, ready })
+        Ok(Reactor { poller, sources, timers, sleeps, run_queue })
     }
 
     /// Sleeps, if it may, until a descriptor is ready, a timer is due, or another thread wakes a task.
@@ -54,12 +54,13 @@ impl Reactor {
         let timeout = if may_sleep { left } else { Some(Duration::ZERO) };
         let mut events = Vec::new();
         self.poller.borrow_mut().wait(&mut events, timeout)?;
-        self.ready.awake();
+        self.run_queue.awake();
         for token in events.iter().map(|event| event.token) {
             let source = self.sources.borrow().get(Key::from_token(token)).cloned();
             match source {
                 Some(source) => source.on_ready(&self.poller.borrow(), token),
-                None => self.ready.pipe.clear(),
+                // No source has this token: it is the pipe's. (Or a source's that another one's task has just dropped.)
+                None => self.run_queue.pipe.clear(),
             }
         }
         let mut timers = self.timers.borrow_mut();
@@ -167,6 +168,7 @@ impl<T: AsFd> Shared<T> {
     fn watch(&self, poller: &Poller, token: u64, interest: Interest) -> io::Result<()> {
         let io = self.io.borrow();
         match (self.watched.replace(interest), interest) {
+            (Interest::NONE, Interest::NONE) => Ok(()),
             (Interest::NONE, _) => poller.add(&*io, token, interest),
             (_, Interest::NONE) => poller.delete(&*io),
             _ => poller.modify(&*io, token, interest),

@@ -15,8 +15,8 @@ mod sync {
 mod channel;
 #[path = "../../../step7-event-loop/tests/model/pipe.rs"]
 mod pipe;
-#[path = "../src/ready.rs"]
-mod ready;
+#[path = "../src/run_queue.rs"]
+mod run_queue;
 #[path = "../src/semaphore.rs"]
 #[allow(unreachable_pub)]
 mod semaphore;
@@ -30,7 +30,7 @@ use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 use pipe::Pipe;
-use ready::{Ready, TaskWaker};
+use run_queue::{RunQueue, TaskWaker};
 use semaphore::Semaphore;
 
 /// Tries every order in which the threads can meet with at most three preemptions.
@@ -42,18 +42,18 @@ fn model(run: impl Fn() + Sync + Send + 'static) {
 
 /// The executor's loop, with one task: polls it when it is ready until `poll` says that it is done, and sleeps in between.
 /// Would a wakeup be overlooked, it would sleep for ever, which loom reports.
-fn run(ready: &Ready<u32>, task: &TaskWaker<u32>, mut poll: impl FnMut() -> bool) {
+fn run(run_queue: &RunQueue<u32>, task: &TaskWaker<u32>, mut poll: impl FnMut() -> bool) {
     loop {
-        for _ in ready.take() {
+        for _ in run_queue.take() {
             task.begin_poll();
             if poll() {
                 return;
             }
         }
-        if ready.may_sleep() {
-            ready.pipe.wait();
-            ready.awake();
-            ready.pipe.clear();
+        if run_queue.may_sleep() {
+            run_queue.pipe.wait();
+            run_queue.awake();
+            run_queue.pipe.clear();
         }
     }
 }
@@ -62,8 +62,8 @@ fn run(ready: &Ready<u32>, task: &TaskWaker<u32>, mut poll: impl FnMut() -> bool
 #[test]
 fn a_task_that_is_woken_is_polled_and_finds_what_it_was_woken_for() {
     model(|| {
-        let ready = Arc::new(Ready::new(Pipe::new()));
-        let task = TaskWaker::new(7, &ready);
+        let run_queue = Arc::new(RunQueue::new(Pipe::new()));
+        let task = TaskWaker::new(7, Arc::clone(&run_queue));
         let items = Arc::new(AtomicUsize::new(0));
         for _ in 0..2 {
             let (task, items) = (Arc::clone(&task), Arc::clone(&items));
@@ -72,7 +72,7 @@ fn a_task_that_is_woken_is_polled_and_finds_what_it_was_woken_for() {
                 task.schedule();
             });
         }
-        run(&ready, &task, || items.load(Ordering::Relaxed) == 2);
+        run(&run_queue, &task, || items.load(Ordering::Relaxed) == 2);
     });
 }
 
@@ -126,15 +126,15 @@ fn no_wakeup_is_lost_if_the_waker_is_left_before_the_check() {
 #[test]
 fn a_task_is_in_the_run_queue_once() {
     model(|| {
-        let ready = Arc::new(Ready::new(Pipe::new()));
-        let task = TaskWaker::new(7, &ready);
+        let run_queue = Arc::new(RunQueue::new(Pipe::new()));
+        let task = TaskWaker::new(7, Arc::clone(&run_queue));
         task.schedule();
-        assert_eq!(ready.take(), [7]);
+        assert_eq!(run_queue.take(), [7]);
         task.schedule();
-        assert!(ready.take().is_empty(), "it is about to be polled");
+        assert!(run_queue.take().is_empty(), "it is about to be polled");
         task.begin_poll();
         task.schedule();
-        assert_eq!(ready.take(), [7]);
+        assert_eq!(run_queue.take(), [7]);
     });
 }
 
@@ -142,15 +142,15 @@ fn a_task_is_in_the_run_queue_once() {
 #[test]
 fn an_executor_that_is_awake_is_not_woken() {
     model(|| {
-        let ready = Arc::new(Ready::new(Pipe::new()));
-        let task = TaskWaker::new(7, &ready);
-        assert_eq!(ready.take(), [7]);
+        let run_queue = Arc::new(RunQueue::new(Pipe::new()));
+        let task = TaskWaker::new(7, Arc::clone(&run_queue));
+        assert_eq!(run_queue.take(), [7]);
         task.begin_poll();
-        assert!(ready.may_sleep());
-        ready.awake();
+        assert!(run_queue.may_sleep());
+        run_queue.awake();
         task.schedule();
-        assert!(!ready.pipe.is_readable());
-        assert!(!ready.may_sleep(), "there is a task");
+        assert!(!run_queue.pipe.is_readable());
+        assert!(!run_queue.may_sleep(), "there is a task");
     });
 }
 

@@ -8,7 +8,7 @@ use std::mem;
 use crate::sync::{Arc, AtomicBool, Mutex, MutexGuard, Ordering, Pipe, PoisonError};
 
 /// The run queue: tasks by their keys, in the order in which they were woken.
-pub(crate) struct Ready<K> {
+pub(crate) struct RunQueue<K> {
     state: Mutex<State<K>>,
     /// Readable when a sleeping executor is needed.
     pub(crate) pipe: Pipe,
@@ -20,9 +20,9 @@ struct State<K> {
     asleep: bool,
 }
 
-impl<K> Ready<K> {
+impl<K> RunQueue<K> {
     pub(crate) fn new(pipe: Pipe) -> Self {
-        Ready { state: Mutex::new(State { tasks: Vec::new(), asleep: false }), pipe }
+        RunQueue { state: Mutex::new(State { tasks: Vec::new(), asleep: false }), pipe }
     }
 
     fn state(&self) -> MutexGuard<'_, State<K>> {
@@ -63,20 +63,20 @@ pub(crate) struct TaskWaker<K> {
     task: K,
     /// Whether the task is in the run queue: it need not be there twice.
     queued: AtomicBool,
-    ready: Arc<Ready<K>>,
+    run_queue: Arc<RunQueue<K>>,
 }
 
 impl<K: Copy> TaskWaker<K> {
     /// The task is woken for the first time.
-    pub(crate) fn new(task: K, ready: &Arc<Ready<K>>) -> Arc<Self> {
-        ready.push(task);
-        Arc::new(TaskWaker { task, queued: AtomicBool::new(true), ready: Arc::clone(ready) })
+    pub(crate) fn new(task: K, run_queue: Arc<RunQueue<K>>) -> Arc<Self> {
+        run_queue.push(task);
+        Arc::new(TaskWaker { task, queued: AtomicBool::new(true), run_queue })
     }
 
     /// To be called after there is something for the task to find, not before.
     pub(crate) fn schedule(&self) {
         if !self.queued.swap(true, Ordering::AcqRel) {
-            self.ready.push(self.task);
+            self.run_queue.push(self.task);
         }
     }
 
