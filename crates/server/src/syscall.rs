@@ -38,6 +38,7 @@ syscalls! {
     Recv = "recv",
     Send = "send",
     Select = "select",
+    Poll = "poll",
     EpollWait = "epoll_wait",
     EpollCtl = "epoll_ctl",
     Kevent = "kevent",

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use similar::{ChangeTag, TextDiff};
 
 /// Two neighbours, how many lines of code may differ (removed and added ones, each counted), and the chapter that shows it.
-const NEIGHBOURS: [(&str, &str, usize, &str); 6] = [
+const NEIGHBOURS: [(&str, &str, usize, &str); 7] = [
     (
         "step1-sequential/src/main.rs",
         "step2-thread-per-client/src/main.rs",
@@ -20,6 +20,7 @@ const NEIGHBOURS: [(&str, &str, usize, &str); 6] = [
         20,
         "step4-nonblocking-poll/README.md",
     ),
+    ("step5-select/src/main.rs", "step5-select/examples/poll.rs", 40, "step5-select/README.md"),
     (
         "step5-select/src/main.rs",
         "step6-epoll-kqueue/src/main.rs",
