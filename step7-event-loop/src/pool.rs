@@ -75,8 +75,6 @@ impl Pool {
 
     /// Has a thread run `job`, first come first served. The job is told its id. If the system has not a single thread for the
     /// pool, the job is dropped.
-    ///
-    /// A job must not panic: its thread would be lost. See [`catch`].
     pub fn submit(&mut self, job: impl FnOnce(WorkId) + Send + 'static) -> WorkId {
         self.last_id += 1;
         let id = WorkId(self.last_id);
@@ -104,7 +102,8 @@ impl Pool {
             let queue = Arc::clone(&self.queue);
             let worker = move || {
                 while let Some(job) = queue.pop() {
-                    trace_span!("work").in_scope(job.run);
+                    // Whatever the job has is dropped in here too, and even that may panic.
+                    let _ = catch(|| trace_span!("work").in_scope(job.run));
                 }
             };
             let name = format!("pool-{}", self.started + 1);

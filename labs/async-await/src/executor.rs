@@ -6,10 +6,9 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker, ready};
+use std::task::{Context, Poll, Wake, Waker};
 
-use server::logging::Lane;
-use server::shutdown;
+use server::{logging::Lane, shutdown};
 use step7_event_loop::{Key, Pipe, Pool, Slab, WorkError, catch};
 
 use crate::channel::{Receiver, channel};
@@ -21,7 +20,8 @@ use crate::run_queue::{RunQueue, TaskWaker};
 /// A turn has three parts, the three lines of its loop: poll the tasks that have been woken; see whether the future has
 /// ended; sleep until the kernel, a timer or another thread wakes a task.
 ///
-/// Inside a task it is a blocking call like any other: the other tasks of its thread wait until it returns.
+/// Inside a task it is a blocking call like any other: the other tasks of its thread wait until it returns. Its executor is
+/// another one: what was made outside of it (a stream, a sleep) is not woken inside.
 ///
 /// # Errors
 /// No descriptor is left for the poller, or it fails; or the future panicked.
@@ -44,7 +44,7 @@ pub fn block_on<T: 'static>(future: impl Future<Output = T> + 'static) -> io::Re
         }
     };
     // While there is an executor: what the tasks have may need it.
-    drop(executor.tasks.take());
+    let _ = catch(|| drop(executor.tasks.take()));
     CURRENT.set(outer);
     outcome
 }
@@ -57,14 +57,14 @@ pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> JoinHandl
     let executor = current();
     let (sender, receiver) = channel(1);
     let mut future = Box::pin(future);
-    let future = Box::pin(poll_fn(move |context| {
-        let result = match catch(|| future.as_mut().poll(context)) {
-            Ok(polled) => Ok(ready!(polled)),
-            Err(panic) => Err(panic),
-        };
-        let _ = sender.put(result); // nobody may care
-        Poll::Ready(())
-    }));
+    let future = Box::pin(async move {
+        let polled = poll_fn(|context| match catch(|| future.as_mut().poll(context)) {
+            Ok(polled) => polled.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic)),
+        });
+        let result = polled.await;
+        let _ = catch(|| drop((sender.put(result), future))); // it may be that nobody waits for it
+    });
     executor.tasks.borrow_mut().insert_with(|key| {
         let waker = TaskWaker::new(key, Arc::clone(&executor.run_queue));
         Some(Task { future, waker, lane: Lane::new("task") })

@@ -33,7 +33,8 @@
 //! | `combine` | several futures in one task: `join`, `select` | `join!`, `select!` |
 //! | `semaphore`, `channel` | tasks that wait for tasks | `tokio::sync` |
 //!
-//! Everything happens on one thread. Only wakers, channels, semaphores and [`spawn_blocking`]'s work may be elsewhere.
+//! Everything happens on one thread. Only wakers, channels, semaphores, join handles and [`spawn_blocking`]'s work may be
+//! elsewhere.
 #![forbid(unsafe_code)]
 
 mod channel;

@@ -15,8 +15,13 @@ use crate::reactor::Source;
 pub struct Listener(Source<server::Listener>);
 
 impl Listener {
+    /// Watches `listener`, and makes it non-blocking.
+    ///
     /// # Errors
-    /// What ioctl(2) reports, and as [`Source::new`].
+    /// What ioctl(2) and the poller report.
+    ///
+    /// # Panics
+    /// Outside of [`block_on`](crate::block_on).
     pub fn new(mut listener: server::Listener) -> io::Result<Self> {
         listener.set_nonblocking()?;
         Ok(Listener(Source::new(listener, &current().reactor)?))
@@ -39,7 +44,8 @@ impl Listener {
     }
 }
 
-/// A connected peer whose [`read`](Stream::read) and [`write_all`](Stream::write_all) are awaited.
+/// A connected peer whose [`read`](Stream::read) and [`write_all`](Stream::write_all) are awaited: one of them at a time, by
+/// one task.
 pub struct Stream(Source<server::Stream>);
 
 // Where reads land. In the task it would cost every idle client 64 KiB.

@@ -5,19 +5,19 @@
 //!
 //! When a task has been woken, its descriptor is *not* taken off the kernel's list: most likely the task will soon wait for
 //! the same. Only if the kernel reports a descriptor that nobody waits for is it taken off, until somebody does. So an echo
-//! server changes its interest exactly when step 6 does.
+//! server tells the kernel nothing new from one message to the next, as in step 6.
 
 use std::cell::{Cell, RefCell, RefMut};
-use std::collections::BTreeMap;
+use std::collections::btree_map::{BTreeMap, OccupiedEntry};
 use std::io;
+use std::iter;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use server::logging::asleep_at;
-use server::shutdown;
+use server::{logging::asleep_at, shutdown};
 use step6_epoll_kqueue::{Interest, Poller};
 use step7_event_loop::{Key, Slab};
 
@@ -25,6 +25,7 @@ use crate::run_queue::RunQueue;
 
 /// Who is to be woken when; and of those at the same instant, who first.
 pub(crate) type Timers = BTreeMap<(Instant, u64), Waker>;
+type Timer<'a> = OccupiedEntry<'a, (Instant, u64), Waker>;
 
 /// The token of the pipe that wakes the executor. No key makes it: that slot would be the four thousand millionth.
 const WAKEUP: u64 = u64::MAX;
@@ -63,10 +64,9 @@ impl Reactor {
                 None => self.run_queue.pipe.clear(),
             }
         }
-        let mut timers = self.timers.borrow_mut();
-        while let Some(timer) = timers.first_entry().filter(|t| t.key().0 <= Instant::now()) {
-            timer.remove().wake();
-        }
+        let is_due = |timer: &Timer<'_>| timer.key().0 <= Instant::now();
+        let pop = || self.timers.borrow_mut().first_entry().filter(is_due).map(Timer::remove);
+        iter::from_fn(pop).for_each(Waker::wake); // one by one: a waker may do anything
         Ok(())
     }
 }
@@ -104,8 +104,9 @@ impl<T: AsFd> Source<T> {
         Ok(source)
     }
 
-    /// What it was made of, to make a call on.
+    /// What it was made of, to make a call on. After it nobody knows whether the next call has something to do.
     pub(crate) fn io(&self) -> RefMut<'_, T> {
+        self.shared.woken.set(false);
         self.shared.io.borrow_mut()
     }
 
@@ -123,9 +124,7 @@ impl<T: AsFd> Source<T> {
         if self.shared.woken.take() && is_watched || shutdown::requested() {
             return Poll::Ready(Ok(()));
         }
-        if !is_watched {
-            self.watch(interest)?;
-        }
+        self.watch(interest)?;
         self.shared.waiting.set(Some(context.waker().clone()));
         asleep_at(if interest.read { "readable.await" } else { "writable.await" });
         Poll::Pending
@@ -167,11 +166,13 @@ impl<T: AsFd> Shared<T> {
     /// Tells the kernel if it does not know. What is watched for nothing must be deleted: its errors would be reported.
     fn watch(&self, poller: &Poller, token: u64, interest: Interest) -> io::Result<()> {
         let io = self.io.borrow();
-        match (self.watched.replace(interest), interest) {
-            (Interest::NONE, Interest::NONE) => Ok(()),
-            (Interest::NONE, _) => poller.add(&*io, token, interest),
-            (_, Interest::NONE) => poller.delete(&*io),
-            _ => poller.modify(&*io, token, interest),
+        match (self.watched.get(), interest) {
+            (before, after) if before == after => {}
+            (Interest::NONE, _) => poller.add(&*io, token, interest)?,
+            (_, Interest::NONE) => poller.delete(&*io)?,
+            _ => poller.modify(&*io, token, interest)?,
         }
+        self.watched.set(interest);
+        Ok(())
     }
 }

@@ -25,7 +25,7 @@ impl Semaphore {
         Semaphore(Arc::new(Mutex::new(State { permits, waiting: BTreeMap::new(), tickets: 0 })))
     }
 
-    /// Waits for a permit.
+    /// Waits for a permit. Whoever is first in the queue and does not poll holds up those behind it.
     pub async fn acquire(&self) -> Permit {
         self.take().await;
         Permit(self.clone())
@@ -72,24 +72,24 @@ impl Future for Take {
         let first = state.waiting.first_key_value().map(|(&ticket, _)| ticket);
         if state.permits > 0 && (first.is_none() || first == *ticket) {
             state.permits -= 1;
-            ticket.take().map(|ticket| state.waiting.remove(&ticket));
+            let _waker = ticket.take().map(|ticket| state.waiting.remove(&ticket));
             wake_first(state);
             return Poll::Ready(());
         }
         state.tickets += 1;
         let ticket = *ticket.get_or_insert(state.tickets);
-        state.waiting.insert(ticket, context.waker().clone());
+        let _before = state.waiting.insert(ticket, context.waker().clone());
+        drop(state); // to drop a waker may do anything too
         Poll::Pending
     }
 }
 
 impl Drop for Take {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket {
-            let mut state = self.semaphore.state();
-            state.waiting.remove(&ticket);
-            wake_first(state);
-        }
+        let Some(ticket) = self.ticket else { return };
+        let mut state = self.semaphore.state();
+        let _waker = state.waiting.remove(&ticket);
+        wake_first(state);
     }
 }
 

@@ -11,7 +11,8 @@ use crate::combine::{Either, select};
 use crate::executor::current;
 use crate::reactor::Reactor;
 
-/// Waits until `duration` is over; longer if the thread is busy, but never less.
+/// Waits until `duration` is over; longer if the thread is busy, but never less. No time at all is over at once: it does not
+/// let the other tasks have their turn ([`yield_now`](crate::yield_now) does).
 ///
 /// # Panics
 /// Outside of [`block_on`](crate::block_on).
@@ -37,7 +38,7 @@ impl Future for Sleep {
         if Instant::now() >= self.due.0 {
             return Poll::Ready(());
         }
-        self.reactor.timers.borrow_mut().insert(self.due, context.waker().clone());
+        let _before = self.reactor.timers.borrow_mut().insert(self.due, context.waker().clone());
         asleep_at("sleep.await");
         Poll::Pending
     }
@@ -45,7 +46,7 @@ impl Future for Sleep {
 
 impl Drop for Sleep {
     fn drop(&mut self) {
-        self.reactor.timers.borrow_mut().remove(&self.due);
+        let _waker = self.reactor.timers.borrow_mut().remove(&self.due);
     }
 }
 

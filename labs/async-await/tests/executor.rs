@@ -5,11 +5,11 @@
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -117,19 +117,52 @@ fn a_block_on_inside_another_has_an_executor_of_its_own() {
     assert_eq!(sum.unwrap(), 3);
 }
 
+/// Needs an executor to be dropped.
+struct SleepsInDrop(Rc<Cell<bool>>);
+
+impl Drop for SleepsInDrop {
+    fn drop(&mut self) {
+        drop(sleep(Duration::ZERO));
+        self.0.set(true);
+    }
+}
+
 #[test]
 fn tasks_that_are_left_are_dropped_while_there_is_an_executor() {
     let dropped = Rc::new(Cell::new(false));
-    let noted = Noted(Rc::clone(&dropped));
+    let left = SleepsInDrop(Rc::clone(&dropped));
     block_on(async move {
         spawn(async move {
-            let _noted = noted;
-            sleep(LONG).await; // its timer needs the executor to be dropped
+            let _left = left;
+            pending::<()>().await;
         });
         yield_now().await;
     })
     .unwrap();
     assert!(dropped.get());
+}
+
+struct PanicsInDrop;
+
+impl Drop for PanicsInDrop {
+    fn drop(&mut self) {
+        panic!("on purpose");
+    }
+}
+
+#[test]
+fn a_panic_in_a_drop_is_the_end_of_one_task_too() {
+    let served = block_on(async {
+        drop(spawn(async { PanicsInDrop })); // nobody wants the result
+        spawn(async {
+            let _left = PanicsInDrop; // dropped at the end of all
+            pending::<()>().await;
+        });
+        sleep(A_MOMENT).await;
+        spawn(async { "served" }).await
+    });
+    assert_eq!(served.unwrap(), Ok("served"));
+    assert_eq!(block_on(async { 1 }).unwrap(), 1);
 }
 
 #[test]
@@ -298,6 +331,60 @@ fn work_on_the_pool_does_not_hold_up_tasks() {
 fn work_on_the_pool_may_panic() {
     let result = block_on(async { spawn_blocking(|| panic!("on purpose")).await });
     assert_eq!(result.unwrap(), Err::<(), _>(JoinError::Panicked("on purpose".to_owned())));
+}
+
+#[test]
+fn the_pool_loses_no_thread_to_a_panic_in_a_drop() {
+    let served = block_on(async {
+        for _ in 0..10 {
+            drop(spawn_blocking(|| PanicsInDrop));
+        }
+        timeout(Duration::from_secs(60), spawn_blocking(|| "served")).await
+    });
+    assert_eq!(served.unwrap(), Some(Ok("served")));
+}
+
+/// Counts how often it is called.
+#[derive(Default)]
+struct Counted(AtomicUsize);
+
+impl Wake for Counted {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Polls with a waker of its own.
+fn poll_with<F: Future>(future: Pin<&mut F>, counted: &Arc<Counted>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(&Waker::from(Arc::clone(counted))))
+}
+
+#[test]
+fn a_timer_that_is_dropped_wakes_nobody() {
+    let counted = Arc::<Counted>::default();
+    let its = Arc::clone(&counted);
+    block_on(async move {
+        let mut nap = Box::pin(sleep(Duration::from_millis(5)));
+        assert!(poll_with(nap.as_mut(), &its).is_pending());
+        drop(nap);
+        sleep(A_MOMENT).await;
+    })
+    .unwrap();
+    assert_eq!(counted.0.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn of_the_wakers_of_one_who_waits_the_last_is_called() {
+    let [first, last] = [Arc::<Counted>::default(), Arc::default()];
+    let semaphore = Semaphore::new(1);
+    let Poll::Ready(permit) = poll_with(pin!(semaphore.acquire()), &first) else {
+        panic!("there is a permit");
+    };
+    let mut waiting = pin!(semaphore.acquire());
+    assert!(poll_with(waiting.as_mut(), &first).is_pending());
+    assert!(poll_with(waiting.as_mut(), &last).is_pending());
+    drop(permit);
+    assert_eq!([first, last].map(|counted| counted.0.load(Ordering::Relaxed)), [0, 1]);
 }
 
 #[test]

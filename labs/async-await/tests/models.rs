@@ -1,4 +1,4 @@
-//! The run queue, the semaphore and the channel under loom: every order in which a few threads can meet, tried one by one.
+//! The run queue, the semaphore and the channel under loom: the orders in which a few threads can meet, tried one by one.
 //!
 //! The files under test are the library's own; only what they are built from is loom's.
 

@@ -48,7 +48,6 @@ impl Future for ServeConnection {
                     match stream.poll_read(context)? {
                         Poll::Ready(input) if input.is_empty() => return Poll::Ready(Ok(())),
                         Poll::Ready(input) => {
-                            reply.clear();
                             session.receive(&input, &mut reply);
                             Replying { stream, session, reply, input, sent: 0 }
                         }
@@ -59,7 +58,7 @@ impl Future for ServeConnection {
                     }
                 }
                 Replying { stream, session, reply, sent, .. } if sent == reply.len() => {
-                    Reading { stream, session, reply }
+                    Reading { stream, session, reply: Vec::new() }
                 }
                 Replying { mut stream, session, reply, input, sent } => {
                     match stream.poll_write(context, &reply[sent..])? {

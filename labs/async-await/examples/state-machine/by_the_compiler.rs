@@ -18,8 +18,8 @@ pub(crate) async fn serve_connection(mut stream: Stream) -> io::Result<()> {
         if input.is_empty() {
             return Ok(()); // the peer will send no more
         }
-        reply.clear();
         session.receive(&input, &mut reply);
         stream.write_all(&reply).await?;
+        reply = Vec::new(); // what is not given back here is kept as long as the peer says nothing
     }
 }
