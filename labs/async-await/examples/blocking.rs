@@ -7,10 +7,14 @@
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use async_await::{JoinError, block_on, sleep, spawn, spawn_blocking, yield_now};
+use async_await::{JoinError, block_on, spawn, spawn_blocking, yield_now};
 use clap::{Parser, ValueEnum};
+use ticker::tick;
+
+#[path = "common/ticker.rs"]
+mod ticker;
 
 /// Tests whether a number is prime, and says how late a ticker was meanwhile
 #[derive(Parser)]
@@ -34,8 +38,6 @@ enum Mode {
     Yield,
 }
 
-const TICK: Duration = Duration::from_millis(10);
-
 fn main() -> io::Result<()> {
     let Arguments { mode, number } = Arguments::parse();
     Ok(block_on(run(mode, number))??)
@@ -54,17 +56,6 @@ async fn run(mode: Mode, number: u64) -> Result<(), JoinError> {
     println!("the computation took {:.1} ms", took.as_secs_f64() * 1e3);
     println!("the ticker was at most {:.1} ms late", late.as_secs_f64() * 1e3);
     Ok(())
-}
-
-/// Ticks until the computation is done. Returns how late the latest tick was.
-async fn tick(done: Rc<Cell<bool>>) -> Duration {
-    let mut latest = Duration::ZERO;
-    while !done.get() {
-        let due = Instant::now() + TICK;
-        sleep(TICK).await;
-        latest = latest.max(due.elapsed());
-    }
-    latest
 }
 
 async fn test(mode: Mode, number: u64) -> Result<bool, JoinError> {

@@ -12,8 +12,12 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use async_await::{JoinError, block_on, channel, sleep, spawn, yield_now};
+use async_await::{JoinError, block_on, channel, spawn, yield_now};
 use clap::{Parser, ValueEnum};
+use ticker::tick;
+
+#[path = "common/ticker.rs"]
+mod ticker;
 
 /// Sends and receives for half a second, and says how late a ticker was meanwhile
 #[derive(Parser)]
@@ -33,7 +37,6 @@ enum Mode {
     Budget,
 }
 
-const TICK: Duration = Duration::from_millis(10);
 const BUSY: Duration = Duration::from_millis(500);
 const BUDGET: u32 = 128;
 
@@ -54,17 +57,6 @@ async fn run(mode: Mode) -> Result<(), JoinError> {
     println!("the busy task took {:.1} ms for {rounds} rounds", took.as_secs_f64() * 1e3);
     println!("the ticker was at most {:.1} ms late", late.as_secs_f64() * 1e3);
     Ok(())
-}
-
-/// Ticks until the busy task is done. Returns how late the latest tick was.
-async fn tick(done: Rc<Cell<bool>>) -> Duration {
-    let mut latest = Duration::ZERO;
-    while !done.get() {
-        let due = Instant::now() + TICK;
-        sleep(TICK).await;
-        latest = latest.max(due.elapsed());
-    }
-    latest
 }
 
 /// Sends and receives in turn, so that neither ever has to wait. Returns how many rounds it made.
