@@ -52,6 +52,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("colours-its-log", "quiet", "colours in the log"),
     ("counts-wrongly", "stats", "not 3 clients"),
     ("traces-no-ends", "trace", "0 times accept"),
+    ("leaves-its-trace-open", "trace", "it is not JSON"),
 ];
 
 fn main() -> ExitCode {
@@ -189,8 +190,9 @@ mod server {
         if let Some(path) =
             trace.and_then(|at| arguments.get(at + 1)).filter(|_| fault != "ignores-arguments")
         {
-            let event = "[\n{\"name\":\"accept\",\"ph\":\"B\",\"pid\":1,\"tid\":1,\"ts\":1},\n";
-            fs::write(path, event).expect("a writable trace");
+            let event = r#"{"name":"accept","ph":"B","pid":1,"tid":1,"ts":1}"#;
+            let end = if fault == "leaves-its-trace-open" { ",\n" } else { "\n]\n" };
+            fs::write(path, format!("[\n{event}{end}")).expect("a writable trace");
         }
         thread::spawn(move || accept_all(&listener, fault));
         if fault == "dies-of-signals" || fault == "ignores-signals" {

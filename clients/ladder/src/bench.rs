@@ -11,6 +11,9 @@ use subprocess::Server;
 
 use crate::{Executables, Measurement, Settings, build, measure, servers, stop};
 
+/// The largest below 2^63.
+pub(crate) const LARGE_PRIME: u64 = 9_223_372_036_854_775_783;
+
 /// The stages, built, and what has been measured of them so far.
 pub struct Bench {
     executables: Executables,
@@ -173,12 +176,11 @@ impl Bench {
 
     /// How long a large prime takes, and how long 7 takes that is asked for just after it on another connection.
     pub(crate) fn two_numbers(&self, mode: &str) -> io::Result<(f64, f64)> {
-        const LARGE_PRIME: &str = "9223372036854775783"; // the largest below 2^63
         let server = Server::start(
             self.executable("isprime-server")?,
             ["0", "--stats", "-q", "--mode", mode],
         )?;
-        let ask = |number: &str| -> io::Result<(TcpStream, Instant)> {
+        let ask = |number: u64| -> io::Result<(TcpStream, Instant)> {
             let mut stream = TcpStream::connect(server.address())?;
             stream.set_read_timeout(Some(Duration::from_secs(120)))?;
             writeln!(stream, "{number}")?;
@@ -187,7 +189,7 @@ impl Bench {
         let (mut slow, slow_started) = ask(LARGE_PRIME)?;
         // Once the server has answered another number, or is stuck, it has the large one in hand.
         std::thread::sleep(Duration::from_millis(200));
-        let (mut quick, quick_started) = ask("7")?;
+        let (mut quick, quick_started) = ask(7)?;
         let mut answer = [0; 6];
         quick.read_exact(&mut answer)?;
         let quick_took = quick_started.elapsed().as_secs_f64();

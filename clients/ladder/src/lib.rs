@@ -2,300 +2,35 @@
 //!
 //! [`build`] builds the stages through cargo, [`measure`] runs one of them under N clients, [`table`] sets what was
 //! measured side by side, [`report`] draws it, and [`claims`] re-measures what the course says, on a [`Bench`].
+//! [`pictures`] makes the drawings that the chapters show.
 
-use std::io;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
-use std::{process, thread};
-
-use serde::Serialize;
-use serde_json::Value;
-use simple_client::{Event, Report};
-use subprocess::{Server, Usage};
+use std::{env, fs, thread};
 
 mod bench;
 mod build;
 pub mod claims;
+mod measure;
+mod picture;
+pub mod pictures;
 pub mod report;
+mod runs;
+mod stages;
 mod table;
 pub mod timeline;
+mod trace;
 
 pub use bench::Bench;
 pub use build::{Executables, build};
+use measure::stop;
+pub use measure::{Measurement, Settings, abandon, measure};
+pub use picture::Picture;
+pub use stages::{LAB_SERVERS, STAGES, Stage, select, servers};
 use table::note;
 pub use table::{notes, table};
-use timeline::Timeline;
 
-/// A stage, as the ladder knows it; or another server that is measured like one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stage {
-    /// The package that it is in.
-    pub package: &'static str,
-    /// Its binary, and its name in all that is printed.
-    pub server: &'static str,
-    /// Whether it serves one client at a time: N clients then take N times as long, and a large N an hour.
-    pub sequential: bool,
-}
-
-impl Stage {
-    /// A stage of the course: its binary is called as its package.
-    const fn of_course(name: &'static str, sequential: bool) -> Self {
-        Stage { package: name, server: name, sequential }
-    }
-
-    /// What [`build`] calls it.
-    pub fn target(&self) -> String {
-        format!("{}/{}", self.package, self.server)
-    }
-}
-
-/// The ladder. A stage joins by a line here; one that is not in the workspace is passed over.
-pub const STAGES: &[Stage] = &[
-    Stage::of_course("step1-sequential", true),
-    Stage::of_course("step2-thread-per-client", false),
-    Stage::of_course("step3-blocking", true),
-    Stage::of_course("step4-nonblocking-poll", false),
-    Stage::of_course("step5-select", false),
-    Stage::of_course("step6-epoll-kqueue", false),
-    Stage::of_course("step7-event-loop", false),
-];
-
-/// The same server in a lab: measured if it is asked for.
-pub const LAB_SERVERS: &[Stage] = &[
-    Stage { package: "async-await", server: "async-echo", sequential: false },
-    Stage { package: "async-await", server: "tokio-echo", sequential: false },
-];
-
-/// All of them.
-pub fn servers() -> impl Iterator<Item = Stage> {
-    STAGES.iter().chain(LAB_SERVERS).copied()
-}
-
-/// The servers that `names` select: a stage by its number (`4`), any server by part of its name (`poll`, `echo`). If
-/// there are no names: the stages, and with `all` the labs' servers too.
-///
-/// # Errors
-/// A name that selects nothing.
-pub fn select(names: &[String], all: bool) -> io::Result<Vec<Stage>> {
-    let matches = |stage: &Stage, name: &str| match name.parse::<u32>() {
-        Ok(number) => stage.server.starts_with(&format!("step{number}-")),
-        Err(_) => stage.server.contains(name),
-    };
-    for name in names {
-        if !servers().any(|stage| matches(&stage, name)) {
-            return Err(io::Error::other(format!("no stage is called {name}")));
-        }
-    }
-    let selected = |stage: &Stage| match names {
-        [] => all || STAGES.contains(stage),
-        names => names.iter().any(|name| matches(stage, name)),
-    };
-    Ok(servers().filter(selected).collect())
-}
-
-/// How to measure.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// How many clients, all at once.
-    pub clients: usize,
-    /// The most clients for a stage that serves one at a time.
-    pub sequential_max: usize,
-    /// What the client's pauses are multiplied by.
-    pub delay: f64,
-    /// Whether to let the server log, and show what it logged.
-    pub verbose: bool,
-    /// Whether to have the server write down what it does when.
-    pub timeline: bool,
-}
-
-impl Settings {
-    /// How many of the clients this stage gets.
-    pub fn clients_for(&self, stage: Stage) -> usize {
-        if stage.sequential { self.clients.min(self.sequential_max) } else { self.clients }
-    }
-}
-
-/// What a stage did and what it cost.
-#[derive(Clone, Debug, Serialize)]
-pub struct Measurement {
-    /// The stage.
-    pub stage: &'static str,
-    /// How many clients it served, at once.
-    pub clients: usize,
-    /// How many it was to serve; more, if it serves one at a time.
-    pub clients_asked_for: usize,
-    /// From the first client's start to the last one's end, in seconds.
-    pub elapsed: f64,
-    /// What one client's own pauses take, in seconds: nobody can be faster.
-    pub ideal: f64,
-    /// The most threads it was seen to have. Linux only.
-    pub threads: Option<u64>,
-    /// Its system calls that can wait, by its own count.
-    pub syscalls: u64,
-    /// How many of them asked for something: accept and recv.
-    pub asked: u64,
-    /// How many of those found nothing: they would have blocked.
-    pub found_nothing: u64,
-    /// CPU time in user and kernel mode, in seconds.
-    pub cpu: f64,
-    /// The most memory it had resident, in bytes.
-    pub peak_memory: u64,
-    /// How often a thread went to sleep, until the server was told to stop. By its own count, as is the next.
-    pub voluntary_switches: u64,
-    /// How often a thread was interrupted for another.
-    pub involuntary_switches: u64,
-    /// When each client was greeted, in seconds after the start, in that order.
-    pub greeted: Vec<f64>,
-    /// Who did what when, if the server was told to write it down.
-    #[serde(skip)]
-    pub timeline: Option<Timeline>,
-}
-
-/// Stops it, and returns what it used and its `--stats`.
-pub(crate) fn stop(server: Server, verbose: bool) -> io::Result<(Usage, Value)> {
-    let finished = server.stop()?;
-    if verbose {
-        eprint!("{}", finished.stderr);
-    }
-    if !finished.status.success() {
-        let last = finished.stderr.lines().last().unwrap_or_default();
-        return Err(io::Error::other(format!("the server ended with {}: {last}", finished.status)));
-    }
-    let stats = finished.stdout.lines().last().unwrap_or_default();
-    Ok((finished.usage, serde_json::from_str(stats)?))
-}
-
-/// The file that a stage's server writes its trace to, for as long as it is measured.
-struct Trace(PathBuf);
-
-impl Trace {
-    fn new(stage: Stage) -> Self {
-        let name = format!("{}-{}.trace", stage.server, process::id());
-        Trace(std::env::temp_dir().join(name))
-    }
-}
-
-impl Drop for Trace {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-/// Kills the servers that are being measured and removes what they have written: for a program that is told to stop, and
-/// must end at once.
-pub fn abandon() {
-    subprocess::kill_all();
-    servers().for_each(|stage| drop(Trace::new(stage)));
-}
-
-/// Runs the stage under its clients. `progress` is told how many of them are done.
-///
-/// # Errors
-/// The server does not start, or does not stop, or answers wrongly: the text says which.
-pub fn measure(
-    executable: &PathBuf,
-    stage: Stage,
-    settings: &Settings,
-    progress: impl Fn(usize) + Sync,
-) -> io::Result<Measurement> {
-    let mut arguments = vec!["0", "--stats"];
-    if !settings.verbose {
-        arguments.push("-q");
-    }
-    let trace = Trace::new(stage);
-    let path = trace.0.to_string_lossy();
-    if settings.timeline {
-        arguments.extend(["--trace", &path]);
-    }
-    let server = Server::start(executable, &arguments)?;
-    let address = server.address();
-    let mut options = simple_client::Options::new(&address.ip().to_string(), address.port())?;
-    options.connections = settings.clients_for(stage);
-    options.delay = settings.delay;
-
-    let done = AtomicUsize::new(0);
-    let observe = |_: usize, event: Event<'_>| {
-        if matches!(event, Event::Disconnecting | Event::Failed(_)) {
-            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
-        }
-    };
-    let (report, threads) = thread::scope(|scope| {
-        let clients = scope.spawn(|| simple_client::run(&options, observe));
-        // Nothing counts a process's threads for us, so they are looked at while it runs.
-        let mut threads = None;
-        while !clients.is_finished() {
-            threads = threads.max(server.threads());
-            thread::sleep(Duration::from_millis(10));
-        }
-        (clients.join(), threads)
-    });
-    let report = report.map_err(|_| io::Error::other("a client panicked"))?;
-    let (usage, stats) = stop(server, settings.verbose)?;
-    let timeline = settings.timeline.then(|| Timeline::new(&trace.0, &report));
-    if !report.is_right() {
-        return Err(io::Error::other(report.failures().join("; ")));
-    }
-    Ok(Measurement {
-        stage: stage.server,
-        clients: options.connections,
-        clients_asked_for: settings.clients,
-        elapsed: report.elapsed,
-        ideal: options.ideal().as_secs_f64(),
-        threads,
-        syscalls: sum(&stats, "calls", |_| true),
-        asked: sum(&stats, "calls", asks),
-        found_nothing: sum(&stats, "would_block", asks),
-        cpu: (usage.user + usage.system).as_secs_f64(),
-        peak_memory: usage.peak_memory,
-        voluntary_switches: stats["switches"]["voluntary"].as_u64().unwrap_or_default(),
-        involuntary_switches: stats["switches"]["involuntary"].as_u64().unwrap_or_default(),
-        greeted: greeted(&report),
-        timeline: timeline.transpose()?,
-    })
-}
-
-fn greeted(report: &Report) -> Vec<f64> {
-    let times = report.connections.iter().filter_map(|connection| connection.greeted);
-    let mut times: Vec<_> = times.collect();
-    times.sort_by(f64::total_cmp);
-    times
-}
-
-fn asks(call: &str) -> bool {
-    matches!(call, "accept" | "recv")
-}
-
-fn sum(stats: &Value, what: &str, counts: impl Fn(&str) -> bool) -> u64 {
-    let Some(calls) = stats["syscalls"].as_object() else { return 0 };
-    let counted = calls.iter().filter(|(name, _)| counts(name));
-    counted.filter_map(|(_, call)| call[what].as_u64()).sum()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn selected(names: &[&str], all: bool) -> Vec<&'static str> {
-        let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
-        select(&names, all).unwrap().iter().map(|stage| stage.server).collect()
-    }
-
-    #[test]
-    fn without_names_it_is_the_stages_and_with_all_the_labs_servers_too() {
-        assert_eq!(selected(&[], false).len(), STAGES.len());
-        let all = selected(&[], true);
-        assert_eq!(all.len(), STAGES.len() + 2);
-        assert_eq!(all[STAGES.len()..], ["async-echo", "tokio-echo"]);
-    }
-
-    #[test]
-    fn names_select_any_server_and_numbers_only_stages() {
-        for all in [false, true] {
-            assert_eq!(selected(&["echo"], all), ["async-echo", "tokio-echo"]);
-            assert_eq!(selected(&["async-echo", "6"], all), ["step6-epoll-kqueue", "async-echo"]);
-            assert!(select(&["8".to_owned()], all).is_err());
-        }
-        assert_eq!(selected(&["poll"], false), ["step4-nonblocking-poll", "step6-epoll-kqueue"]);
-    }
+/// What the figures were measured on.
+pub fn machine() -> String {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("{} {}, {cores} cores", env::consts::OS, kernel.trim())
 }

@@ -9,7 +9,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use ladder::report::IdleCost;
-use ladder::{Bench, Settings, Stage, build, claims, measure, notes, report, select, table};
+use ladder::{
+    Bench, Settings, Stage, build, claims, machine, measure, notes, pictures, report, select, table,
+};
 use serde_json::json;
 
 /// Runs every stage of the course under the same clients and compares what they cost
@@ -67,6 +69,16 @@ struct Compare {
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 
+    /// Instead: draw the course's pictures, each as an SVG in the folder DIR, from runs that DIR/recorded then keeps
+    #[arg(long, value_name = "DIR", conflicts_with_all = [
+        "clients", "only", "all", "sequential_max", "delay", "json", "report", "verbose",
+    ])]
+    pictures: Option<PathBuf>,
+
+    /// Run nothing: draw the pictures from what was recorded in this folder
+    #[arg(long, value_name = "DIR", requires = "pictures")]
+    recorded: Option<PathBuf>,
+
     /// Show what the servers log
     #[arg(short, long)]
     verbose: bool,
@@ -88,7 +100,10 @@ fn main() -> ExitCode {
         handler.map_err(io::Error::other).and_then(|()| client::raise_descriptor_limit());
     let outcome = prepared.and_then(|_| match &arguments.command {
         Some(Command::Claims { only }) => check_claims(only, &arguments.profile),
-        None => compare(&arguments.compare, &arguments.profile),
+        None => match &arguments.compare.pictures {
+            Some(folder) => draw(folder, arguments.compare.recorded.as_deref(), &arguments.profile),
+            None => compare(&arguments.compare, &arguments.profile),
+        },
     });
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -111,10 +126,8 @@ fn compare(arguments: &Compare, profile: &str) -> io::Result<bool> {
     };
     let stages = select(&arguments.only, arguments.all)?;
     // Before all the measuring: that a page cannot be written is known now.
-    let named =
-        |path: &Path, error| io::Error::other(format!("cannot write {}: {error}", path.display()));
     let page = match &arguments.report {
-        Some(path) => Some((path, File::create(path).map_err(|error| named(path, error))?)),
+        Some(path) => Some((path, File::create(path).map_err(|error| unwritable(path, &error))?)),
         None => None,
     };
     let targets: Vec<_> = stages.iter().map(Stage::target).collect();
@@ -152,8 +165,10 @@ fn compare(arguments: &Compare, profile: &str) -> io::Result<bool> {
         }
     }
     if let Some((path, mut file)) = page {
-        let page = report::page(&measurements, &idle_costs(arguments.all, profile)?, &machine());
-        file.write_all(page.as_bytes()).map_err(|error| named(path, error))?;
+        let idle = idle_costs(arguments.all, profile)?;
+        let page = report::page(&measurements, &idle, &machine(), &report::link_to_course(path));
+        file.write_all(page.as_bytes()).map_err(|error| unwritable(path, &error))?;
+        eprintln!("wrote {}", path.display());
     }
     Ok(all_right)
 }
@@ -177,11 +192,27 @@ fn idle_costs(all: bool, profile: &str) -> io::Result<Vec<IdleCost>> {
     Ok(costs)
 }
 
-/// What the figures were measured on.
-fn machine() -> String {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!("{} {}, {cores} cores", std::env::consts::OS, kernel.trim())
+fn unwritable(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::other(format!("cannot write {}: {error}", path.display()))
+}
+
+/// Draws the pictures: from what was recorded, or from runs that are recorded now.
+fn draw(folder: &Path, recorded: Option<&Path>, profile: &str) -> io::Result<bool> {
+    fs::create_dir_all(folder).map_err(|error| unwritable(folder, &error))?;
+    let recorded = match recorded {
+        Some(recorded) => recorded.to_owned(),
+        None => {
+            let recorded = folder.join("recorded");
+            pictures::record(&recorded, profile, |server| eprintln!("{server}..."))?;
+            recorded
+        }
+    };
+    for picture in pictures::draw(&recorded)? {
+        let path = folder.join(format!("{}.svg", picture.name));
+        fs::write(&path, picture.file()).map_err(|error| unwritable(&path, &error))?;
+        eprintln!("wrote {}", path.display());
+    }
+    Ok(true)
 }
 
 /// On a terminal a bar; elsewhere a line, so that a log shows what takes so long.

@@ -11,7 +11,7 @@ pub(crate) const COLUMNS: [(&str, &str); 9] = [
     ("threads", "the most that the server was seen to have (/proc, Linux only)"),
     (
         "syscalls",
-        "the server's calls that can wait: accept, recv, send, select, epoll, kevent, sleep (its --stats)",
+        "the server's calls that can wait: accept, recv, send, select, poll, epoll, kevent, sleep (its --stats)",
     ),
     ("in vain", "the share of its accepts and recvs that found nothing: they would have blocked"),
     ("CPU", "what the server used, in user and kernel mode together (wait4)"),
@@ -51,7 +51,7 @@ pub(crate) fn cells(m: &Measurement) -> [String; 10] {
         false => m.clients.to_string(),
     };
     [
-        m.stage.to_owned(),
+        m.stage.clone(),
         clients,
         format!("{:.2} s", m.elapsed),
         format!("{:.2}", m.times_ideal()),
@@ -70,6 +70,13 @@ impl Measurement {
         if self.ideal > 0.0 { self.elapsed / self.ideal } else { f64::INFINITY }
     }
 
+    /// Whether its clients took nearly N times as long as one: then they were served one after another, whatever the
+    /// stage claims.
+    pub(crate) fn is_one_after_another(&self) -> bool {
+        let times = self.times_ideal();
+        self.clients > 1 && times > 0.8 * self.clients as f64 && times.is_finite()
+    }
+
     pub(crate) fn share_in_vain(&self) -> f64 {
         self.found_nothing as f64 / self.asked.max(1) as f64
     }
@@ -86,8 +93,7 @@ pub fn notes(measurements: &[Measurement]) -> Vec<String> {
 /// The same of one stage.
 pub(crate) fn note(m: &Measurement) -> Vec<String> {
     let mut notes = Vec::new();
-    // Who takes nearly N times as long has served them one after another, whatever it claims.
-    if m.clients > 1 && m.times_ideal() > 0.8 * m.clients as f64 && m.times_ideal().is_finite() {
+    if m.is_one_after_another() {
         let apart: Vec<_> = m.greeted.windows(2).map(|pair| pair[1] - pair[0]).collect();
         let mean = apart.iter().sum::<f64>() / apart.len().max(1) as f64;
         notes.push(format!(
@@ -111,12 +117,12 @@ pub(crate) fn note(m: &Measurement) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn measurement(stage: &'static str, clients: usize, elapsed: f64) -> Measurement {
+    pub(crate) fn measurement(stage: &str, clients: usize, elapsed: f64) -> Measurement {
         Measurement {
-            stage,
+            stage: stage.to_owned(),
             clients,
             clients_asked_for: 5,
             elapsed,

@@ -104,8 +104,11 @@ fn the_report_is_one_page_with_a_timeline_for_each_stage() {
     for said in [&page, &text(&output.stdout)] {
         assert!(said.contains(ladder::report::TRACED), "that the figures include the tracing");
     }
-    // Three timelines and the plot, with what only these three do.
-    assert_eq!(page.matches("<svg").count(), 4);
+    assert!(text(&output.stderr).contains(&format!("wrote {file}\n")));
+    // The overview, three timelines, the calls from close by, and the plot, with what only these do.
+    assert_eq!(page.matches("<svg").count(), 6);
+    let at = |what: &str| page.find(what).unwrap_or_else(|| panic!("{what} is missing"));
+    assert!(at("3 clients at once, 3 servers: who waits?") < at("<table"), "the overview is first");
     for what in [
         ">conn2<",
         "recv: ",
@@ -115,6 +118,13 @@ fn the_report_is_one_page_with_a_timeline_for_each_stage() {
         ">task ",
         "readable.await: ",
         "task: asleep at .await",
+        "seconds since the clients started",
+        "CPU time for a message, in µs",
+        "idle peers",
+        "The moment after t = ",
+        " µs, from 0.0",
+        "/step6-epoll-kqueue/README.md\">The chapter</a>",
+        "/labs/async-await/README.md\">The chapter</a>",
     ] {
         let here = page.contains(what) || (what.starts_with("epoll") && page.contains("kevent: "));
         assert!(here, "{what} is missing");

@@ -110,6 +110,8 @@ impl Report {
                 writeln!(to, "{span},")?;
             }
         }
-        Ok(())
+        // Every event so far has a comma after it. This is the last.
+        let args = json!({"name": "simple-client"});
+        writeln!(to, "{}\n]", json!({"name": "process_name", "ph": "M", "pid": pid, "args": args}))
     }
 }

@@ -59,7 +59,7 @@ fn try_run(options: &Options, serve: impl FnOnce(Listener) -> io::Result<()>) ->
     let switches = statistics::switches();
     linger();
     statistics::report(options.stats, switches);
-    logging::finish();
+    logging::end();
     outcome
 }
 

@@ -1,9 +1,9 @@
 //! The log on stderr, and `--trace`: every span as a pair of Chrome trace events.
 //!
 //! The trace is the [Trace Event Format]'s array of events, one per line: `B` when a span is entered, `E` when it is
-//! left. The closing bracket may be missing there, so a trace need not be brought to an end; of a process that is
-//! killed the last few kilobytes are missing too. Timestamps are
-//! microseconds of CLOCK_MONOTONIC: traces of several processes of one machine share a time line.
+//! left. A server that ends in order closes the array, and the file is JSON. Of a process that is killed the bracket is
+//! missing, as the format allows, and the last few kilobytes are missing too. Timestamps are microseconds of
+//! CLOCK_MONOTONIC: traces of several processes of one machine share a time line.
 //!
 //! [Trace Event Format]: https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
 
@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Poll;
 use std::{process, thread};
 
@@ -63,22 +63,50 @@ fn is_coloured() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Writes out what the trace still holds in memory.
+/// Writes out what the trace still holds in memory. Others may go on with it: threads, forked children, the parent.
 pub fn finish() {
+    if let Some(trace) = TRACE.get()
+        && let Some(file) = &mut *trace.file()
+    {
+        let _ = file.flush();
+    }
+}
+
+/// Ends the trace, for all threads. The last of the processes that share the file calls it; the others call [`finish`].
+pub(crate) fn end() {
     if let Some(trace) = TRACE.get() {
-        let _ = trace.file.lock().unwrap_or_else(PoisonError::into_inner).flush();
+        trace.end();
     }
 }
 
 struct ChromeTrace {
-    file: Mutex<BufWriter<File>>,
+    /// None once the trace has ended: threads that are still awake write no more.
+    file: Mutex<Option<BufWriter<File>>>,
 }
 
 impl ChromeTrace {
     fn new(file: File) -> io::Result<Self> {
         let mut file = BufWriter::new(file);
         writeln!(file, "[")?;
-        Ok(ChromeTrace { file: Mutex::new(file) })
+        Ok(ChromeTrace { file: Mutex::new(Some(file)) })
+    }
+
+    fn file(&self) -> MutexGuard<'_, Option<BufWriter<File>>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every event so far has a comma after it, whoever wrote it: the process's name is the last, without one.
+    fn end(&self) {
+        let Some(mut file) = self.file().take() else { return };
+        let server = std::env::current_exe().unwrap_or_default();
+        let server = server.file_stem().unwrap_or_default();
+        let process = process::id();
+        let _ = writeln!(
+            file,
+            r#"{{"name":"process_name","ph":"M","pid":{process},"args":{{"name":{server:?}}}}}"#
+        );
+        let _ = writeln!(file, "]");
+        let _ = file.flush();
     }
 
     fn write(&self, phase: char, name: &str, lane: Option<NonZero<u64>>) {
@@ -108,8 +136,9 @@ impl ChromeTrace {
     fn write_lines(&self, lines: &str) {
         // In one piece, so that the buffer ends with a line whenever it is written out: several processes may share the
         // file. A trace that cannot be written (a full disk) must not stop the server.
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = file.write_all(lines.as_bytes());
+        if let Some(file) = &mut *self.file() {
+            let _ = file.write_all(lines.as_bytes());
+        }
     }
 }
 
