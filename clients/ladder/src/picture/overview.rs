@@ -30,6 +30,7 @@ pub(crate) fn overview(measurements: &[Measurement]) -> Picture {
     let (legend, top) =
         legend(&[("waiting", "waits for the server"), ("served", "is served")], 40.0);
     let alone = format!("one client alone: {}", duration(ideal));
+    let beside_the_mark = (axis.x(ideal) + 6.0).min(WIDTH - MARGIN - width_of(&alone, 12.0));
     let top = top + 16.0;
     let bottom = top + rows.len() as f64 * ROW;
     let body = html! {
@@ -42,7 +43,7 @@ pub(crate) fn overview(measurements: &[Measurement]) -> Picture {
             (outcome(m, timeline, y, axis))
         }
         (line("mark", (axis.x(ideal), top - 4.0), (axis.x(ideal), bottom)))
-        (text("muted halo", axis.x(ideal) + 6.0, top - 4.0, &alone))
+        (text("muted halo", beside_the_mark, top - 4.0, &alone))
     };
     Picture {
         name: "overview".to_owned(),
