@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use peer::Outbox;
 use protocol::{GREETING, Session};
 use server::Stream;
-use step6_epoll_kqueue::Interest;
+use step6_epoll_kqueue::{Event, Interest};
 use tracing::info;
 
 use crate::lines::Lines;
@@ -26,6 +26,11 @@ pub enum App {
 }
 
 impl App {
+    /// Its name on the command line.
+    pub fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
     /// Serves one client to the end; every call may sleep. The stream has logged what went wrong.
     pub fn serve(self, stream: Stream) {
         let mut input = vec![0; INPUT];
@@ -82,6 +87,37 @@ impl Client {
     pub(crate) fn interest(&self) -> Interest {
         let read = !self.leaving && (self.app == App::Chat || self.outbox.is_empty());
         Interest { read, write: !self.outbox.is_empty() }
+    }
+
+    /// It may have something to say, or room for what it is owed.
+    ///
+    /// # Errors
+    /// Would-block, or its end.
+    pub(crate) fn on_ready(
+        &mut self,
+        event: Event,
+        input: &mut [u8],
+        tell: impl FnMut(&[u8]),
+    ) -> io::Result<()> {
+        if event.writable {
+            self.flush()?;
+        }
+        if event.readable && self.interest().read {
+            self.receive(input, tell)?;
+        }
+        Ok(())
+    }
+
+    /// What it waits for, after an attempt with this outcome. Would-block is no failure.
+    ///
+    /// # Errors
+    /// It has failed; or it waits for nothing any more, and is over.
+    pub(crate) fn then(&self, outcome: io::Result<()>) -> io::Result<Interest> {
+        match outcome {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            _ if self.interest() == Interest::NONE => Err(io::ErrorKind::NotConnected.into()),
+            _ => Ok(self.interest()),
+        }
     }
 
     /// It may have something to say: receives once, and does what its app does. `tell` is given what others are to hear.

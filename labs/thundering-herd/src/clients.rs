@@ -47,13 +47,7 @@ impl Clients {
         let mut said = Vec::new();
         let input = &mut self.input;
         update(&mut self.clients, event.token, poller, |client| {
-            if event.writable {
-                client.flush()?;
-            }
-            if event.readable && client.interest().read {
-                client.receive(input, |line| said.push(line.to_vec()))?;
-            }
-            Ok(())
+            client.on_ready(event, input, |line| said.push(line.to_vec()))
         });
         if said.is_empty() {
             return; // as nearly always: nobody else need be looked at
@@ -78,13 +72,8 @@ fn update(
 ) {
     let Some(client) = clients.get_mut(&token) else { return };
     let before = client.interest();
-    let outcome = match action(client) {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-        outcome => outcome,
-    };
-    let interest = client.interest();
-    let watched = outcome.and_then(|()| match interest {
-        Interest::NONE => Err(io::ErrorKind::NotConnected.into()),
+    let outcome = action(client);
+    let watched = client.then(outcome).and_then(|interest| match interest {
         _ if interest == before => Ok(()),
         _ => poller.modify(&client.stream, token, interest),
     });

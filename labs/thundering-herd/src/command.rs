@@ -1,5 +1,6 @@
 //! The server's command line.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -18,7 +19,7 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t = App::Print)]
     app: App,
 
-    /// How many workers there are
+    /// How many workers there are; of the mode oneshot they are threads, of all others processes
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000))]
     workers: u16,
 
@@ -37,6 +38,10 @@ pub struct Arguments {
     /// With --mode reuseport: the master makes the listeners and keeps them, so that none ends with its worker
     #[arg(long)]
     keep_listeners: bool,
+
+    /// Share what each worker does now: three 64-bit numbers in a row of FILE, accepts begun, accepts returned, connections
+    #[arg(long, value_name = "FILE")]
+    scoreboard: Option<PathBuf>,
 
     /// Log every call that can wait
     #[arg(short, long)]
@@ -72,6 +77,11 @@ pub fn serve(arguments: Arguments) -> ExitCode {
             "a worker that sleeps in accept waits for one listener: give --mode accept one --port",
         );
     }
+    if mode == Mode::Oneshot && app == App::Chat {
+        usage(
+            "a client of --mode oneshot is one thread's at a time: --app chat needs another --mode",
+        );
+    }
     if keep_listeners && mode != Mode::Reuseport {
         usage(
             "--keep-listeners is about --mode reuseport: all others share a listener that the master keeps",
@@ -86,6 +96,7 @@ pub fn serve(arguments: Arguments) -> ExitCode {
         ports,
         backlog,
         keep_listeners,
+        scoreboard: arguments.scoreboard,
         stats,
     };
     let log = server::Options {

@@ -1,8 +1,9 @@
 //! The experiments: the server in each of its modes, under the same connections.
 
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -11,12 +12,14 @@ use std::time::{Duration, Instant};
 use accept_client::Visit;
 use hdrhistogram::Histogram;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, mkstemp};
+use protocol::GREETING;
 use serde::Serialize;
 use subprocess::Server;
 
-use crate::Mode;
+use crate::scoreboard::{Row, Scoreboard};
 use crate::worker::Account;
+use crate::{App, Mode};
 
 /// How the connections arrive.
 #[derive(Clone, Copy, Debug)]
@@ -45,8 +48,11 @@ pub struct Measurement {
     pub arrivals: &'static str,
     /// How many were served, all of them exactly once.
     pub connections: u64,
-    /// What each worker says that it did, by process id.
+    /// What each worker process says that it did, by process id.
     pub workers: Vec<Account>,
+    /// How many workers were in accept when all had been served. In the mode `accept` they wait there; a worker with a poller
+    /// that is there is stuck.
+    pub in_accept: usize,
     /// From connect to the end of the answer, in microseconds: the median.
     pub p50: u64,
     /// And what 99 percent do not exceed.
@@ -59,10 +65,16 @@ impl Measurement {
         self.workers.iter().map(figure).sum::<u64>() as f64 / self.connections as f64
     }
 
+    /// How many connections each worker accepted, by process id; threads of one process as they were started.
+    pub fn shares(&self) -> Vec<u64> {
+        self.workers.iter().flat_map(|worker| worker.shares.clone()).collect()
+    }
+
     /// How many times its fair share the busiest worker got.
     pub fn imbalance(&self) -> f64 {
-        let most = self.workers.iter().map(|worker| worker.connections).max().unwrap_or(0);
-        (most * self.workers.len() as u64) as f64 / self.connections as f64
+        let shares = self.shares();
+        let most = shares.iter().max().unwrap_or(&0);
+        (most * shares.len() as u64) as f64 / self.connections as f64
     }
 }
 
@@ -80,11 +92,13 @@ pub fn measure(
     connections: usize,
     on_visit: impl Fn() + Sync,
 ) -> io::Result<Measurement> {
-    let server = start(server, mode, workers, &[])?;
+    let (server, scoreboard) = start_with_scoreboard(server, mode, App::Pid, workers)?;
     let visits = visit(server.address(), connections, arrivals, |_| on_visit())?;
+    let in_accept = settled(A_MOMENT, || scoreboard.rows(), |_| false);
+    let in_accept = in_accept.into_iter().filter(|row| row.in_accept()).count();
     let accounts = accounts(server)?;
 
-    // By the clients' account, who has served how many?
+    // How many each process has served, by its clients' account.
     let mut served = BTreeMap::new();
     let mut times = Histogram::<u64>::new(3).map_err(io::Error::other)?;
     for visit in &visits {
@@ -108,6 +122,7 @@ pub fn measure(
         arrivals: arrivals.name,
         connections: connections as u64,
         workers: accounts,
+        in_accept,
         p50: times.value_at_quantile(0.5),
         p99: times.value_at_quantile(0.99),
     })
@@ -140,7 +155,7 @@ pub fn lose(
     connections: usize,
 ) -> io::Result<Loss> {
     let more: &[&str] = if keep_listeners { &["--keep-listeners"] } else { &[] };
-    let server = start(server, mode, workers, more)?;
+    let server = start(server, mode, App::Pid, workers, more)?;
     let spaced = ARRIVALS[0];
     // A worker that has lived for more than a second is replaced at once. And somebody has to be the victim.
     let first = visit(server.address(), 500, spaced, |_| {})?;
@@ -158,7 +173,8 @@ pub fn lose(
                 }
             })
         });
-        let at_once = settled(&answered, connections);
+        let at_once =
+            settled(A_WHILE, || answered.load(Ordering::Relaxed), |&all| all == connections);
         let killed = kill(victim, Signal::SIGKILL);
         let visits = visits.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         killed?;
@@ -181,32 +197,200 @@ pub fn lose(
     })
 }
 
-/// The count, once it is complete or has not changed for half a second.
-fn settled(count: &AtomicUsize, complete: usize) -> usize {
-    let (mut last, mut since) = (0, Instant::now());
-    loop {
-        let now = count.load(Ordering::Relaxed);
-        if now != last {
-            (last, since) = (now, Instant::now());
+/// What becomes of clients that stay, in a server whose workers may fall asleep in accept.
+#[derive(Clone, Debug, Serialize)]
+pub struct Stay {
+    /// How the workers waited.
+    pub mode: String,
+    /// How many workers there were.
+    pub workers: usize,
+    /// How many clients connected, one after the other, and were accepted, and stayed.
+    pub clients: usize,
+    /// How many of them connected while a worker was stuck in accept and another one slept in its poller.
+    pub contested: usize,
+    /// How many of these connections went to a worker that was stuck.
+    pub to_stuck: usize,
+    /// How many workers were stuck in accept when the last client had connected.
+    pub stuck: usize,
+    /// How many clients were not answered when they spoke then: exactly the clients of those workers.
+    pub unanswered: usize,
+    /// How many more connections had to come until they were answered.
+    pub until_answered: usize,
+}
+
+/// More connections than this have never been needed, by far.
+const MORE: usize = 10_000;
+
+/// Lets clients come, each after a pause, until so many have been accepted and stay. Then all of them speak; and if some are
+/// not answered, more connections come until all are.
+///
+/// # Errors
+/// The server does not start or stop as it should; a client was not accepted; or others were not answered than the clients of
+/// the workers that were in accept.
+pub fn stay(
+    server: (&Path, &[&str]),
+    mode: Mode,
+    workers: usize,
+    clients: usize,
+    pause: Duration,
+) -> io::Result<Stay> {
+    let (server, scoreboard) = start_with_scoreboard(server, mode, App::Echo, workers)?;
+    let (mut contested, mut to_stuck) = (0, 0);
+    let mut staying = Vec::new();
+    for _ in 0..clients {
+        let before = scoreboard.rows();
+        staying.push(connect(server.address())?);
+        let after = scoreboard.rows();
+        let stuck = before.iter().filter(|row| row.in_accept()).count();
+        if (1..workers).contains(&stuck) {
+            contested += 1;
+            // An accept that had begun before the client connected, and has returned with it, slept meanwhile.
+            let is_taker = |(before, after): &(&Row, &Row)| after.connections > before.connections;
+            let taker = before.iter().zip(&after).find(is_taker);
+            to_stuck += usize::from(taker.is_some_and(|(before, _)| before.in_accept()));
         }
-        if now == complete || since.elapsed() > Duration::from_millis(500) {
-            return now;
+        thread::sleep(pause);
+    }
+
+    // No connection comes now: a worker that is in accept stays there, whatever its clients say.
+    for client in &mut staying {
+        client.write_all(b"^a$")?;
+        client.set_nonblocking(true)?;
+    }
+    let in_accept = || scoreboard.rows().into_iter().enumerate().filter(|(_, row)| row.in_accept());
+    listen_to(&mut staying, || in_accept().map(|(_, row)| row.connections as usize).sum())?;
+    let (unanswered, stuck) = (staying.len(), in_accept().collect::<Vec<_>>());
+
+    let mut until_answered = 0;
+    let are_waiting = || {
+        let now = scoreboard.rows();
+        stuck.iter().any(|&(worker, row)| row.connections > 0 && now[worker] == row)
+    };
+    while are_waiting() {
+        if until_answered == MORE {
+            return Err(io::Error::other("one more connection, again and again, wakes nobody"));
         }
-        thread::sleep(Duration::from_millis(5));
+        connect(server.address())?;
+        until_answered += 1;
+        thread::sleep(pause);
+    }
+    listen_to(&mut staying, || 0)?;
+    server.stop()?;
+    Ok(Stay {
+        mode: mode.name(),
+        workers,
+        clients,
+        contested,
+        to_stuck,
+        stuck: stuck.len(),
+        unanswered,
+        until_answered,
+    })
+}
+
+/// A client that has been accepted: it has been greeted.
+fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut greeting = [0];
+    stream.read_exact(&mut greeting)?;
+    match greeting {
+        [GREETING] => Ok(stream),
+        other => Err(io::Error::other(format!("greeted with {}", other.escape_ascii()))),
     }
 }
 
-/// A server whose clients are told which process serves them.
+/// Hears the clients' answers until only so many are missing as are `forgotten`. None of those must come.
+fn listen_to(clients: &mut Vec<TcpStream>, forgotten: impl Fn() -> usize) -> io::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while clients.len() > forgotten() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(5));
+        hear(clients)?;
+    }
+    if forgotten() > 0 {
+        thread::sleep(A_WHILE);
+        hear(clients)?;
+    }
+    if clients.len() != forgotten() {
+        return Err(io::Error::other(format!(
+            "{} clients are not answered; the workers that are stuck have {}",
+            clients.len(),
+            forgotten()
+        )));
+    }
+    Ok(())
+}
+
+/// Strikes those off that have been answered.
+fn hear(clients: &mut Vec<TcpStream>) -> io::Result<()> {
+    let mut outcome = Ok(());
+    clients.retain_mut(|client| match client.read(&mut [0]) {
+        Ok(1) => false,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => true,
+        ended => {
+            outcome = ended.and(Err(ErrorKind::UnexpectedEof.into()));
+            true
+        }
+    });
+    outcome
+}
+
+/// How long nothing must happen until the workers are taken to be asleep.
+const A_MOMENT: Duration = Duration::from_millis(50);
+
+/// How long nothing must happen until those that are not answered yet are taken to be forgotten.
+const A_WHILE: Duration = Duration::from_millis(500);
+
+/// How long the server may take to do what it has to do.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What `look` sees, once that is all there is to see or has not changed for so long.
+fn settled<T: PartialEq>(
+    quiet: Duration,
+    mut look: impl FnMut() -> T,
+    is_all: impl Fn(&T) -> bool,
+) -> T {
+    let (mut last, mut since) = (look(), Instant::now());
+    while !is_all(&last) && since.elapsed() < quiet {
+        thread::sleep(Duration::from_millis(5));
+        let now = look();
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+    }
+    last
+}
+
+/// A server on a port of its own.
 fn start(
     (program, first): (&Path, &[&str]),
     mode: Mode,
+    app: App,
     workers: usize,
     more: &[&str],
 ) -> io::Result<Server> {
-    let (mode, workers) = (mode.name(), workers.to_string());
-    let arguments = ["--mode", &mode, "--workers", &workers];
-    let fixed = ["--app", "pid", "--port", "0", "--stats", "--quiet"];
+    let (mode, app, workers) = (mode.name(), app.name(), workers.to_string());
+    let arguments = ["--mode", &mode, "--app", &app, "--workers", &workers];
+    let fixed = ["--port", "0", "--stats", "--quiet"];
     Server::start(program, first.iter().chain(&arguments).chain(&fixed).chain(more))
+}
+
+/// The same, and what its workers do.
+fn start_with_scoreboard(
+    server: (&Path, &[&str]),
+    mode: Mode,
+    app: App,
+    workers: usize,
+) -> io::Result<(Server, Scoreboard)> {
+    let (file, path) = mkstemp(&std::env::temp_dir().join("scoreboard-XXXXXX"))?;
+    let scoreboard = Scoreboard::new(workers, Some(&File::from(file)));
+    let server = path
+        .to_str()
+        .ok_or_else(|| io::Error::other("the temporary folder's name is not UTF-8"))
+        .and_then(|path| start(server, mode, app, workers, &["--scoreboard", path]));
+    // Those who have mapped it keep it.
+    fs::remove_file(path)?;
+    Ok((server?, scoreboard?))
 }
 
 fn visit(
@@ -220,7 +404,7 @@ fn visit(
         count,
         concurrent: arrivals.concurrent,
         pause: arrivals.pause,
-        timeout: Duration::from_secs(20),
+        timeout: PATIENCE,
     };
     accept_client::all(&options, |_| Vec::new(), on_visit)
 }

@@ -2,12 +2,15 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | [`mode`] | seven ways to wait, a file each: read them side by side |
+//! | [`mode`] | nine ways to wait, a file each: read them side by side |
 //! | [`app`], `lines` | what is done with a connection once it is accepted |
 //! | [`clients`] | all connections of a worker that waits for many |
 //! | [`worker`] | one of the processes, from fork to exit, and its account of itself |
 //! | [`master`] | the process that forks them, replaces those that die, and ends them |
-//! | [`lock`] | a lock in memory that processes share, for the mode that needs one |
+//! | [`lock`] | a lock in memory that processes share, for the modes that need one |
+//! | [`scoreboard`] | what each worker does now, for other processes to see |
+//! | `shared` | the memory that both are in |
+//! | `shared_poller` | a poller for several threads, for the mode that needs one |
 //! | [`command`] | the server's command line |
 //! | [`experiment`] | all modes under the same connections, compared: the `herd` binary |
 
@@ -19,6 +22,9 @@ mod lines;
 pub mod lock;
 pub mod master;
 pub mod mode;
+pub mod scoreboard;
+mod shared;
+mod shared_poller;
 pub mod worker;
 
 pub use app::App;

@@ -1,22 +1,22 @@
 //! A lock in memory that several processes share.
 //!
-//! A semaphore (sem_init(3) with `pshared`) would do, but for one thing: it does not know who holds it, and a worker that
-//! is killed inside would lock out all others for ever. So the shared word holds its holder's process id, and the master,
-//! who learns of every death, can free it. nginx's `ngx_shmtx` is built so.
+//! A semaphore (sem_init(3) with `pshared`) would do, but for one thing: it does not know which process holds it, so a
+//! worker that is killed inside would lock out all others for ever. Here the shared word is the holder's process id. The
+//! master, which learns of every death, can free it. nginx's `ngx_shmtx` is built so.
 
 use std::io;
-use std::num::NonZeroUsize;
 use std::process;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 use nix::unistd::Pid;
+
+use crate::shared;
 
 /// The lock. A process that is forked shares it.
 #[derive(Debug)]
 pub struct Lock {
-    /// The process id of who holds it; 0 is nobody.
-    holder: &'static AtomicI32,
+    /// The process id of its holder; 0 is nobody.
+    holder: &'static AtomicU64,
     /// How often this process could not have it.
     in_vain: AtomicU64,
 }
@@ -31,20 +31,13 @@ impl Lock {
     /// # Errors
     /// What mmap(2) reports.
     pub fn new() -> io::Result<Self> {
-        let size = NonZeroUsize::MIN.saturating_add(size_of::<AtomicI32>() - 1);
-        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
-        #[allow(unsafe_code)]
-        let page = unsafe { mmap_anonymous(None, size, access, MapFlags::MAP_SHARED) }?;
-        // SAFETY: the page is aligned, zeroed, large enough, never unmapped, and accessed as this atomic alone.
-        #[allow(unsafe_code)]
-        let holder = unsafe { page.cast::<AtomicI32>().as_ref() };
-        Ok(Lock { holder, in_vain: AtomicU64::new(0) })
+        let word = shared::words(1, None)?;
+        Ok(Lock { holder: &word[0], in_vain: AtomicU64::new(0) })
     }
 
     /// Takes it if nobody holds it, and does not wait.
     pub fn try_lock(&self) -> Option<Held<'_>> {
-        let us = process::id() as i32;
+        let us = u64::from(process::id());
         match self.holder.compare_exchange(0, us, Ordering::Acquire, Ordering::Relaxed) {
             Ok(_) => Some(Held(self)),
             Err(_) => {
@@ -61,8 +54,8 @@ impl Lock {
 
     /// Frees it if `dead` holds it, a process that is no more.
     pub fn release_for(&self, dead: Pid) {
-        let _ =
-            self.holder.compare_exchange(dead.as_raw(), 0, Ordering::Release, Ordering::Relaxed);
+        let dead = dead.as_raw() as u64;
+        let _ = self.holder.compare_exchange(dead, 0, Ordering::Release, Ordering::Relaxed);
     }
 }
 

@@ -1,6 +1,8 @@
 //! The process that forks the workers: it holds the listeners, and serves nobody itself.
 
+use std::fs::File;
 use std::io::{self, ErrorKind, PipeReader, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process;
 use std::time::{Duration, Instant};
 
@@ -8,10 +10,11 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 use nix::unistd::{ForkResult, Pid, fork};
 use server::{Listener, shutdown, sys};
 use subprocess::children;
-use tracing::{info, warn};
+use tracing::{Span, error, error_span, info, warn};
 
 use crate::lock::Lock;
 use crate::mode::{Mode, reuseport::SharedPort};
+use crate::scoreboard::{Scoreboard, Slot};
 use crate::{App, worker};
 
 /// What the master is to do.
@@ -31,6 +34,8 @@ pub struct Options {
     pub backlog: i32,
     /// Whether the master makes the workers' own listeners ([`Mode::Reuseport`]) and keeps them.
     pub keep_listeners: bool,
+    /// Where other programs can map the scoreboard.
+    pub scoreboard: Option<PathBuf>,
     /// Whether each worker prints its account when it ends.
     pub stats: bool,
 }
@@ -45,7 +50,7 @@ const SHORT_LIFE: Duration = Duration::from_secs(1);
 /// A port cannot be listened on, or a worker cannot be started to begin with.
 pub fn run(options: &Options) -> io::Result<()> {
     shutdown::install(false)?;
-    // Whoever executed this program may have had children's ends ignored: then wait would never tell of them.
+    // The program that started this one may have had its children's ends ignored: then wait would never report them.
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     // SAFETY: no handler is installed.
     #[allow(unsafe_code)]
@@ -66,9 +71,12 @@ pub fn run(options: &Options) -> io::Result<()> {
 
 struct Master<'a> {
     options: &'a Options,
+    /// The name of this process in the log. It is given with each line and never entered: a child would inherit it.
+    log: Span,
     addresses: Vec<std::net::SocketAddr>,
     doors: Doors,
     lock: Lock,
+    scoreboard: Scoreboard,
     workers: Vec<Option<Worker>>,
 }
 
@@ -90,12 +98,13 @@ struct Worker {
 impl<'a> Master<'a> {
     fn new(options: &'a Options) -> io::Result<Self> {
         let Options { host, backlog, .. } = options;
+        let processes = options.mode.processes(options.workers);
         let ports = options.ports.iter();
         let doors = if options.mode == Mode::Reuseport {
             let ports: Vec<_> =
                 ports.map(|&port| SharedPort::take(host, port)).collect::<io::Result<_>>()?;
             if options.keep_listeners {
-                let listeners = (0..options.workers).map(|_| listen(&ports, *backlog));
+                let listeners = (0..processes).map(|_| listen(&ports, *backlog));
                 let listeners = listeners.collect::<io::Result<_>>()?;
                 Doors::Kept(ports, listeners)
             } else {
@@ -113,8 +122,16 @@ impl<'a> Master<'a> {
                 ports.iter().map(SharedPort::address).collect()
             }
         };
-        let workers = (0..options.workers).map(|_| None).collect();
-        Ok(Master { options, addresses, doors, lock: Lock::new()?, workers })
+        let file = options.scoreboard.as_deref().map(open).transpose()?;
+        Ok(Master {
+            options,
+            log: error_span!("master", pid = process::id()),
+            addresses,
+            doors,
+            lock: Lock::new()?,
+            scoreboard: Scoreboard::new(options.workers, file.as_ref())?,
+            workers: (0..processes).map(|_| None).collect(),
+        })
     }
 
     /// Starts every worker that is not there.
@@ -142,6 +159,12 @@ impl<'a> Master<'a> {
         // This is the child. It never leaves this function.
         drop(ready);
         die_with(master);
+        let _log = error_span!(parent: None, "worker", pid = process::id()).entered();
+        let slots: Vec<Slot> = match self.options.mode {
+            Mode::Oneshot => self.scoreboard.slots().collect(),
+            _ => self.scoreboard.slots().skip(index).take(1).collect(),
+        };
+        slots.iter().for_each(|slot| slot.clear());
         let Options { mode, app, backlog, stats, .. } = *self.options;
         let listeners = match &mut self.doors {
             Doors::Shared(listeners) => Ok(std::mem::take(listeners)),
@@ -149,12 +172,13 @@ impl<'a> Master<'a> {
             // The others' are closed here.
             Doors::Kept(_, listeners) => Ok(std::mem::take(listeners).swap_remove(index)),
         };
-        let outcome = listeners
-            .and_then(|listeners| worker::run(mode, app, listeners, &self.lock, when_ready, stats));
+        let outcome = listeners.and_then(|listeners| {
+            worker::run(mode, app, listeners, &self.lock, &slots, when_ready, stats)
+        });
         process::exit(match outcome {
             Ok(()) => 0,
             Err(error) => {
-                eprintln!("error: worker {}: {}", process::id(), server::describe(&error));
+                error!("{}", server::describe(&error));
                 1
             }
         })
@@ -169,7 +193,7 @@ impl<'a> Master<'a> {
                 match children::wait() {
                     Ok(ended) => match self.bury(ended) {
                         Some(lived) => soon = lived >= SHORT_LIFE,
-                        None => continue, // whoever executed this program has left us a child
+                        None => continue, // a child of the program that this one was before exec
                     },
                     Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                     Err(error) => return Err(error),
@@ -178,14 +202,14 @@ impl<'a> Master<'a> {
             if !soon {
                 sys::sleep(SHORT_LIFE);
             }
-            // All who are dead by now: one of them may hold the lock, whether or not there is a process for its successor.
+            // All that are dead by now: one of them may hold the lock, whether or not there is a process for its successor.
             while let Some(ended) = children::ended() {
                 self.bury(ended);
             }
             if !shutdown::requested()
                 && let Err(error) = self.start_all()
             {
-                warn!("no worker in its place yet: {}", server::describe(&error));
+                warn!(parent: &self.log, "no worker in its place yet: {}", server::describe(&error));
             }
         }
         Ok(())
@@ -196,14 +220,14 @@ impl<'a> Master<'a> {
         let is_it = |worker: &Option<Worker>| worker.as_ref().is_some_and(|w| w.pid == pid);
         let worker = self.workers.iter_mut().find(|worker| is_it(worker))?.take()?;
         self.lock.release_for(pid);
-        warn!("worker {pid} {how}");
+        warn!(parent: &self.log, "worker {pid} {how}");
         Some(worker.started.elapsed())
     }
 
     /// Passes the signal on, and leaves no child behind.
     fn stop_all(&self) {
         children::stop(self.workers.iter().flatten().map(|worker| worker.pid).collect());
-        info!("all workers have ended");
+        info!(parent: &self.log, "all workers have ended");
     }
 }
 
@@ -218,6 +242,15 @@ fn wait_for(mut ready: PipeReader) -> io::Result<()> {
             Ok(_) | Err(_) => return Ok(()),
         }
     }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(
+        |error| {
+            let error = server::describe(&error);
+            io::Error::other(format!("cannot write {}: {error}", path.display()))
+        },
+    )
 }
 
 fn listen(ports: &[SharedPort], backlog: i32) -> io::Result<Vec<Listener>> {

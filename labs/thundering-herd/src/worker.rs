@@ -12,16 +12,20 @@ use server::sys::Syscall;
 use server::{Listener, statistics};
 use tracing::info;
 
+use crate::App;
+use crate::lock::Lock;
 use crate::mode::{self, Mode};
-use crate::{App, lock::Lock};
+use crate::scoreboard::Slot;
 
-/// What a worker did, as one JSON object in a line on stdout when it ends (`--stats`).
+/// What a worker process did, as one JSON object in a line on stdout when it ends (`--stats`).
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Account {
     /// Its process.
     pub pid: i32,
     /// How many connections it accepted.
     pub connections: u64,
+    /// How many each of its threads accepted. All modes but `oneshot` have one thread.
+    pub shares: Vec<u64>,
     /// How often the call in which it sleeps returned: epoll_wait or kevent; in the mode `accept`, accept itself. Not counted
     /// is one that SIGTERM has ended.
     pub returns: u64,
@@ -35,7 +39,8 @@ pub struct Account {
     pub listeners: Vec<u64>,
 }
 
-/// Waits and serves in the way of `mode` until SIGTERM. `ready` is closed after a byte when the worker is about to wait.
+/// Waits and serves in the way of `mode` until SIGTERM. There is a slot for each thread. `ready` is closed after a byte when
+/// the worker is about to wait.
 ///
 /// # Errors
 /// A listener or the poller is of no use (any more).
@@ -44,43 +49,49 @@ pub fn run(
     app: App,
     mut listeners: Vec<Listener>,
     lock: &Lock,
+    slots: &[Slot],
     mut ready: PipeWriter,
     stats: bool,
 ) -> io::Result<()> {
     let inodes = listeners.iter().map(inode).collect::<io::Result<Vec<_>>>()?;
-    info!("worker {} waits for {}", process::id(), sockets(&inodes));
+    info!("waits for {}", sockets(&inodes));
     // A master that is about to end does not listen any more; it says so with a signal.
     let _ = ready.write_all(b"!");
     drop(ready);
 
     let (switches, cpu) = used()?;
+    let slot = slots[0];
     match mode {
-        Mode::Accept => listeners.iter_mut().try_for_each(|l| mode::accept::serve(l, app)),
-        Mode::Level | Mode::Reuseport => mode::level::serve(&mut listeners, app),
+        Mode::Accept => listeners.iter_mut().try_for_each(|l| mode::accept::serve(l, app, slot)),
+        Mode::Blocking => mode::blocking::serve(&mut listeners, app, slot),
+        Mode::Level | Mode::Reuseport => mode::level::serve(&mut listeners, app, slot),
         #[cfg(target_os = "linux")]
-        Mode::Edge => mode::edge::serve(&mut listeners, app),
+        Mode::Edge => mode::edge::serve(&mut listeners, app, slot),
+        Mode::Semaphore => mode::semaphore::serve(&mut listeners, app, slot, lock),
+        Mode::Mutex => mode::mutex::serve(&mut listeners, app, slot, lock),
         #[cfg(target_os = "linux")]
-        Mode::Exclusive => mode::exclusive::serve(&mut listeners, app),
-        Mode::Mutex => mode::mutex::serve(&mut listeners, app, lock),
-        Mode::Semaphore => mode::semaphore::serve(&mut listeners, app, lock),
+        Mode::Exclusive => mode::exclusive::serve(&mut listeners, app, slot),
+        Mode::Oneshot => mode::oneshot::serve(listeners, app, slots),
     }?;
     let (switches_now, cpu_now) = used()?;
     server::linger();
     if stats {
         let wait = if cfg!(target_os = "linux") { Syscall::EpollWait } else { Syscall::Kevent };
         let sleep = if mode == Mode::Accept { Syscall::Accept } else { wait };
-        let sleeps = statistics::calls(sleep);
-        // One at most: a worker is one thread, and makes no more calls then.
-        let stopped: u64 = [sleep, Syscall::Recv, Syscall::Send]
-            .map(|call| statistics::calls(call).stopped)
-            .into_iter()
-            .sum();
+        // The signal ends one sleep at most: a worker of one thread makes no more calls then. Several threads end one sleep
+        // each: the first by the signal, the others because the first tells them.
+        let ended_by_stop = |calls: &[Syscall]| match mode {
+            Mode::Oneshot => slots.len() as u64,
+            _ => calls.iter().map(|&call| statistics::calls(call).stopped).sum(),
+        };
+        let any = [wait, Syscall::Accept, Syscall::Recv, Syscall::Send];
         let account = Account {
             pid: process::id() as i32,
             connections: statistics::clients(),
-            returns: sleeps.made - sleeps.stopped,
+            shares: slots.iter().map(|slot| slot.row().connections).collect(),
+            returns: statistics::calls(sleep).made.saturating_sub(ended_by_stop(&[sleep])),
             in_vain: statistics::calls(Syscall::Accept).would_block + lock.in_vain(),
-            voluntary_switches: (switches_now - switches).saturating_sub(stopped),
+            voluntary_switches: (switches_now - switches).saturating_sub(ended_by_stop(&any)),
             cpu_microseconds: (cpu_now - cpu).as_micros() as u64,
             listeners: inodes,
         };

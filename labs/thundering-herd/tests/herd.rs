@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use thundering_herd::Mode;
-use thundering_herd::experiment::{ARRIVALS, Arrivals, Measurement, lose, measure};
+use thundering_herd::experiment::{ARRIVALS, Arrivals, Measurement, lose, measure, stay};
 
 const WORKERS: usize = 8;
 
@@ -26,6 +26,45 @@ fn switches(mode: Mode) -> f64 {
 }
 
 #[test]
+fn blocking_is_level_without_one_line() {
+    let [level, blocking] =
+        [include_str!("../src/mode/level.rs"), include_str!("../src/mode/blocking.rs")]
+            .map(|file| file.lines().filter(|line| !line.starts_with("//!")).collect::<Vec<_>>());
+    let (without, with): (Vec<_>, Vec<_>) =
+        level.into_iter().partition(|line| !line.contains("set_nonblocking"));
+    assert_eq!(with, ["        listener.set_nonblocking()?;"]);
+    assert_eq!(blocking, without);
+}
+
+/// `stay` fails unless those that are not answered are exactly the clients of the workers that sleep in accept, and unless
+/// more connections wake all of these. Who loses the race into accept is chance, so it is run until somebody has.
+#[test]
+fn a_worker_stuck_in_accept_forgets_its_clients_until_connections_come() {
+    let forgotten = (0..40).find_map(|_| {
+        let row = stay(server(), Mode::Blocking, 4, 200, Duration::ZERO).unwrap();
+        assert!(row.stuck < 4, "the worker that accepted last is not stuck: {row:?}");
+        assert!(row.stuck > 0 || row.unanswered == 0, "{row:?}");
+        (row.unanswered > 0).then_some(row)
+    });
+    let row = forgotten.expect("in none of 40 runs was a client forgotten");
+    assert!(row.until_answered > 0, "{row:?}");
+    assert!(row.to_stuck <= row.contested && row.contested < row.clients, "{row:?}");
+}
+
+#[test]
+fn no_worker_is_stuck_if_the_listener_does_not_block() {
+    for &mode in Mode::value_variants() {
+        if matches!(mode, Mode::Accept | Mode::Blocking) {
+            continue;
+        }
+        for _ in 0..10 {
+            let row = stay(server(), mode, 4, 200, Duration::ZERO).unwrap();
+            assert_eq!((row.stuck, row.unanswered, row.until_answered), (0, 0, 0), "{row:?}");
+        }
+    }
+}
+
+#[test]
 fn a_shared_listener_in_everybodys_poller_wakes_the_herd() {
     let switches = switches(Mode::Level);
     assert!(switches >= WORKERS as f64 / 2.0, "{switches} switches per connection");
@@ -38,6 +77,15 @@ fn blocking_accept_wakes_one_and_in_turn() {
     assert!(switches <= 1.5, "{switches} switches per connection");
     #[cfg(target_os = "linux")]
     assert!(measured.imbalance() < 1.5, "{measured:?}");
+    assert_eq!(measured.in_accept, WORKERS, "there they wait");
+}
+
+#[test]
+fn a_poller_that_is_shared_wakes_one_thread() {
+    let measured = spaced(Mode::Oneshot);
+    let switches = measured.per_connection(|worker| worker.voluntary_switches);
+    assert!(switches <= 1.5, "{switches} switches per connection");
+    assert_eq!((measured.workers.len(), measured.shares().len()), (1, WORKERS));
 }
 
 #[test]

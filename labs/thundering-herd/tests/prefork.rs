@@ -1,5 +1,7 @@
-//! The server as a user meets it: what it serves, whom it replaces, how it ends, what it says to nonsense.
+//! The server as a user meets it: what it serves, which workers it replaces, how it ends, what it says to nonsense.
 
+use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
@@ -13,9 +15,15 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use subprocess::{Finished, Server};
 use thundering_herd::Mode;
+use thundering_herd::scoreboard::Scoreboard;
 use thundering_herd::worker::Account;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_thundering-herd");
+
+/// The modes in which no worker falls asleep in accept while its clients speak.
+fn answering() -> impl Iterator<Item = Mode> {
+    Mode::value_variants().iter().copied().filter(|&mode| mode != Mode::Blocking)
+}
 
 fn start(mode: Mode, app: &str, workers: usize) -> Server {
     let (mode, workers) = (mode.name(), workers.to_string());
@@ -67,7 +75,7 @@ fn is_gone(pid: Pid) -> bool {
 
 #[test]
 fn each_message_is_printed_once_by_a_worker() {
-    for &mode in Mode::value_variants() {
+    for mode in answering() {
         let server = start(mode, "print", 4);
         for visit in visits(server.address(), 60, 6, "msg") {
             assert_eq!(visit.reply.unwrap(), b"", "{mode:?}");
@@ -88,7 +96,7 @@ fn each_message_is_printed_once_by_a_worker() {
 
 #[test]
 fn echo_is_the_protocol_of_the_course() {
-    for &mode in Mode::value_variants() {
+    for mode in answering() {
         let server = start(mode, "echo", 3);
         // One at a time: in the mode accept each client has a worker to itself.
         for _ in 0..6 {
@@ -100,11 +108,75 @@ fn echo_is_the_protocol_of_the_course() {
     }
 }
 
+/// Threads that share a poller must not be told of the same client at the same time.
+#[test]
+fn a_client_is_one_threads_at_a_time() {
+    let server = start(Mode::Oneshot, "echo", 4);
+    let address = server.address();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut client = Client::greeted(address).unwrap();
+                for _ in 0..50 {
+                    client.echo(&[b"^", &[b'x'; 20_000][..], b"$"].concat()).unwrap();
+                }
+            });
+        }
+    });
+    let finished = stop(server);
+    assert_eq!(finished.stderr, "", "no worker has failed");
+    let shares = &accounts(&finished)[0].shares;
+    assert_eq!((shares.len(), shares.iter().sum()), (4, 8));
+}
+
+#[test]
+fn every_line_of_the_log_names_its_process() {
+    for mode in answering() {
+        let arguments = ["--port", "0", "--mode", &mode.name(), "--app", "echo", "--stats", "-v"];
+        let server = Server::start(BINARY, arguments).unwrap();
+        let master = server.pid();
+        for visit in visits(server.address(), 20, 2, "^msg$") {
+            assert!(visit.reply.unwrap().starts_with(b"*"), "{mode:?}");
+        }
+        let finished = stop(server);
+        let workers = accounts(&finished);
+        let workers = workers.iter().map(|account| format!(" worker{{pid={}}}:", account.pid));
+        let names: Vec<_> = workers.chain([format!(" master{{pid={master}}}: ")]).collect();
+        for name in &names {
+            assert!(finished.stderr.contains(name), "{mode:?}: {name} says nothing");
+        }
+        for line in finished.stderr.lines() {
+            assert_eq!(names.iter().filter(|name| line.contains(*name)).count(), 1, "{line}");
+        }
+    }
+}
+
+/// What another program sees of the workers while they run.
+#[test]
+fn the_scoreboard_can_be_mapped_by_others() {
+    let path = std::env::temp_dir().join(format!("scoreboard-of-{}", std::process::id()));
+    let arguments =
+        ["--port", "0", "--mode", "accept", "--app", "pid", "-q", "--workers", "3", "--scoreboard"];
+    let arguments = arguments.iter().map(OsStr::new).chain([path.as_os_str()]);
+    let server = Server::start(BINARY, arguments).unwrap();
+    let file = File::options().read(true).write(true).open(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let scoreboard = Scoreboard::new(3, Some(&file)).unwrap();
+    visits(server.address(), 30, 1, "");
+    wait_until("all sleep in accept", || {
+        scoreboard.rows().iter().all(|row| row.in_accept() && row.begun == row.connections + 1)
+    })
+    .unwrap();
+    let connections: u64 = scoreboard.rows().iter().map(|row| row.connections).sum();
+    assert_eq!(connections, 30);
+    server.stop().unwrap();
+}
+
 #[test]
 fn what_one_says_the_others_hear() {
     let server = start(Mode::Level, "chat", 1);
     let mut clients: Vec<_> = (0..3).map(|_| Client::connect(server.address()).unwrap()).collect();
-    // Whoever has been heard is known to the worker.
+    // The worker knows the clients that have been heard.
     let mut speaker = clients.remove(0);
     wait_until("the others are there", || {
         speaker.send(b"is anybody there?\n").unwrap();
@@ -154,7 +226,7 @@ fn who_does_not_listen_is_sent_away_and_nobody_else_waits() {
 fn a_worker_that_is_killed_under_load_is_replaced_and_nobody_is_refused() {
     for &mode in Mode::value_variants() {
         let server = start(mode, "pid", 4);
-        let address = server.address();
+        let (address, master) = (server.address(), server.pid());
         let victim = served_by(&visits(address, 1, 1, "")[0]);
         let during = std::thread::scope(|scope| {
             let during = scope.spawn(|| visits(address, 2000, 8, ""));
@@ -170,11 +242,14 @@ fn a_worker_that_is_killed_under_load_is_replaced_and_nobody_is_refused() {
             assert!(visit.reply.is_ok(), "{mode:?}: {visit:?}");
         }
         #[cfg(target_os = "linux")]
-        wait_until("there are four again", || server.children().unwrap().len() == 4).unwrap();
+        let all = mode.processes(4);
+        #[cfg(target_os = "linux")]
+        wait_until("all are there again", || server.children().unwrap().len() == all).unwrap();
         let finished = stop(server);
         #[cfg(target_os = "linux")]
-        assert_eq!(accounts(&finished).len(), 4, "{mode:?}: {finished:?}");
-        assert!(finished.stderr.contains(&format!("worker {victim} was killed by SIGKILL")));
+        assert_eq!(accounts(&finished).len(), all, "{mode:?}: {finished:?}");
+        let log = format!("master{{pid={master}}}: worker {victim} was killed by SIGKILL");
+        assert!(finished.stderr.contains(&log), "{}", finished.stderr);
     }
 }
 
@@ -219,7 +294,7 @@ fn sigterm_and_sigint_end_all_of_them() {
             let finished = server.wait(Duration::from_secs(20)).unwrap();
             assert_eq!(finished.status.code(), Some(0), "{mode:?}");
             let accounts = accounts(&finished);
-            assert_eq!(accounts.len(), 5, "{mode:?}: {finished:?}");
+            assert_eq!(accounts.len(), mode.processes(5), "{mode:?}: {finished:?}");
             for account in &accounts {
                 assert!(is_gone(Pid::from_raw(account.pid)), "{mode:?}");
             }
@@ -237,7 +312,7 @@ fn no_worker_outlives_its_master() {
     for &mode in Mode::value_variants() {
         let server = start(mode, "pid", 3);
         let workers = server.children().unwrap();
-        assert_eq!(workers.len(), 3);
+        assert_eq!(workers.len(), mode.processes(3));
         drop(server); // SIGKILL
         let all_gone = || workers.iter().all(|&pid| is_gone(Pid::from_raw(pid)));
         wait_until("the workers have ended", all_gone).unwrap();
@@ -249,8 +324,8 @@ fn no_worker_outlives_its_master() {
 fn connections_leave_no_descriptor_behind() {
     for &mode in Mode::value_variants() {
         for (app, message) in [("print", "msg"), ("echo", "^msg$"), ("pid", ""), ("chat", "msg")] {
-            if app == "chat" && mode == Mode::Accept {
-                continue; // whoever sleeps for one client hears no other
+            if app == "chat" && matches!(mode, Mode::Accept | Mode::Oneshot) {
+                continue; // these modes do not serve it
             }
             let server = start(mode, app, 1);
             let worker = Pid::from_raw(server.children().unwrap()[0]);
@@ -310,7 +385,7 @@ fn every_port_is_served() {
 }
 
 fn run_to_its_end(arguments: &[&str]) -> Output {
-    Command::new(BINARY).args(arguments).stdin(Stdio::null()).output().unwrap()
+    subprocess::run(BINARY, arguments, Duration::from_secs(20)).unwrap()
 }
 
 #[test]
@@ -337,6 +412,7 @@ fn nonsense_is_a_usage_error() {
         (&["--port", "65536"], "65536"),
         (&["--mode", "accept", "--port", "0", "--port", "0"], "waits for one listener"),
         (&["--mode", "accept", "--app", "chat"], "--app chat needs another --mode"),
+        (&["--mode", "oneshot", "--app", "chat"], "--app chat needs another --mode"),
         (&["--mode", "accept", "--keep-listeners"], "--keep-listeners is about"),
     ] {
         let output = run_to_its_end(arguments);

@@ -3,13 +3,14 @@
 use std::io::{self, Write};
 use std::os::unix::process::parent_id;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use nix::sys::utsname::uname;
 use serde_json::json;
-use thundering_herd::experiment::{ARRIVALS, Loss, Measurement, lose, measure};
+use thundering_herd::experiment::{ARRIVALS, Loss, Measurement, Stay, lose, measure, stay};
 use thundering_herd::{Mode, command, master};
 
 /// Starts the prefork server in each mode, sends it connections, and prints who woke up for them
@@ -55,9 +56,35 @@ enum Command {
         connections: u32,
     },
 
+    /// Lets clients come and stay: how many workers get stuck in accept, and how many clients are not answered?
+    Stuck(Stuck),
+
     /// The server itself, so that this program needs no other
     #[command(hide = true)]
     Serve(command::Arguments),
+}
+
+#[derive(clap::Args)]
+struct Stuck {
+    /// How many workers
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(2..=500))]
+    workers: u16,
+
+    /// How many clients come
+    #[arg(long, value_name = "M", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    connections: u32,
+
+    /// How long after one the next comes, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(..=1000))]
+    pause: u64,
+
+    /// How often, each time with a new server
+    #[arg(long, value_name = "R", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    runs: u16,
+
+    /// Only this mode (repeatable)
+    #[arg(long, value_enum)]
+    mode: Vec<Mode>,
 }
 
 fn main() -> ExitCode {
@@ -65,12 +92,19 @@ fn main() -> ExitCode {
     let outcome = match command {
         None => herd(&experiment),
         Some(Command::Lost { workers, connections }) => lost(workers.into(), connections as usize),
+        Some(Command::Stuck(options)) => system().and_then(|system| {
+            let Stuck { workers, connections, pause, .. } = options;
+            let table = stuck(&options)?;
+            Ok(format!(
+                "{system}: {workers} workers, {connections} clients {pause} ms apart\n\n{table}\n"
+            ))
+        }),
         Some(Command::Serve(arguments)) => {
             master::die_with(parent_id());
             return command::serve(arguments);
         }
     };
-    // Whoever reads our output may leave early (`| head`): no failure of ours.
+    // A reader of our output may leave early (`| head`): no failure of ours.
     match outcome.map(|text| write!(io::stdout(), "{text}")) {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
@@ -103,10 +137,17 @@ fn herd(experiment: &Experiment) -> io::Result<String> {
     if experiment.json {
         return Ok(format!("{}\n", json!(measured)));
     }
+    let stuck = stuck(&Stuck {
+        workers: experiment.workers,
+        connections: experiment.connections.min(100),
+        pause: 5,
+        runs: 1,
+        mode: experiment.mode.clone(),
+    })?;
     let spaced: Vec<_> = measured.iter().filter(|row| row.arrivals == ARRIVALS[0].name).collect();
     Ok(format!(
         "{}: {workers} workers, {connections} connections for each row, every one of them served exactly once\n\n\
-         {}\n\n{}\n\n{}\n\n{}",
+         {}\n\n{}\n\n{}\n\n{stuck}\n\n{}",
         system()?,
         details(&spaced),
         LEGEND,
@@ -119,7 +160,8 @@ const LEGEND: &str = "\
 switches   how often a worker was woken, all workers together (getrusage): 1 is the one that serves
 returns    how often the call in which it sleeps came back: epoll_wait or kevent, in the mode accept accept itself
 in vain    how often it then found nothing to accept, or the lock taken
-shares     how many connections each worker got, by process id
+in accept  how many workers were in accept in the end: those of the mode accept wait there, others are stuck
+shares     how many connections each worker got, by process id (oneshot: each thread)
 x fair     the largest of these shares, in fair ones
 p50, p99   from connect to the end of the answer
 CPU        the workers' user and system time";
@@ -131,6 +173,7 @@ fn details(rows: &[&Measurement]) -> Table {
         "switches",
         "returns",
         "in vain",
+        "in accept",
         "CPU",
         "p50",
         "p99",
@@ -143,6 +186,7 @@ fn details(rows: &[&Measurement]) -> Table {
             format!("{:.2}", row.per_connection(|worker| worker.voluntary_switches)),
             format!("{:.2}", row.per_connection(|worker| worker.returns)),
             format!("{:.2}", row.per_connection(|worker| worker.in_vain)),
+            row.in_accept.to_string(),
             format!("{:.0} µs", row.per_connection(|worker| worker.cpu_microseconds)),
             format!("{} µs", row.p50),
             format!("{} µs", row.p99),
@@ -155,11 +199,11 @@ fn details(rows: &[&Measurement]) -> Table {
 
 /// How many connections each worker got: of many workers only the most and the fewest.
 fn shares(row: &Measurement) -> String {
-    let served = row.workers.iter().map(|worker| worker.connections);
-    if row.workers.len() <= 8 {
-        served.map(|count| count.to_string()).collect::<Vec<_>>().join(" ")
+    let shares = row.shares();
+    if shares.len() <= 8 {
+        shares.iter().map(u64::to_string).collect::<Vec<_>>().join(" ")
     } else {
-        format!("{} to {}", served.clone().min().unwrap_or(0), served.max().unwrap_or(0))
+        format!("{} to {}", shares.iter().min().unwrap_or(&0), shares.iter().max().unwrap_or(&0))
     }
 }
 
@@ -184,8 +228,11 @@ fn listeners(rows: &[&Measurement]) -> String {
         let mut inodes: Vec<_> = row.workers.iter().flat_map(|w| w.listeners.clone()).collect();
         inodes.sort_unstable();
         inodes.dedup();
-        let whose =
-            if inodes.len() == 1 { "the same in every worker" } else { "one in each worker" };
+        let whose = match (inodes.len(), row.workers.len()) {
+            (_, 1) => "of the one process",
+            (1, _) => "the same in every worker",
+            _ => "one in each worker",
+        };
         let shown: Vec<_> = inodes.iter().take(8).map(u64::to_string).collect();
         let more = if inodes.len() > 8 { ", ..." } else { "" };
         text += &format!("{:11}{}{more}: {whose}\n", row.mode, shown.join(", "));
@@ -213,6 +260,48 @@ fn lost(workers: usize, connections: usize) -> io::Result<String> {
         migration()
     ))
 }
+
+/// The clients stay.
+fn stuck(options: &Stuck) -> io::Result<String> {
+    client::raise_descriptor_limit()?;
+    let program = std::env::current_exe()?;
+    let server = (program.as_path(), &["serve"][..]);
+    let modes = if options.mode.is_empty() { Mode::value_variants() } else { &options.mode };
+    // A worker of the mode accept has one client at a time: it keeps no other one waiting.
+    let modes = modes.iter().filter(|&&mode| mode != Mode::Accept);
+    let (workers, clients) = (options.workers.into(), options.connections as usize);
+    let pause = Duration::from_millis(options.pause);
+    let mut table =
+        table(&["clients that stay", "stuck", "unanswered", "until answered", "to a stuck one"]);
+    let (mut contested_in_all, mut to_stuck_in_all) = (0, 0);
+    for &mode in modes {
+        for _ in 0..options.runs {
+            let row = stay(server, mode, workers, clients, pause)
+                .map_err(|error| io::Error::other(format!("{}, stuck: {error}", mode.name())))?;
+            let Stay { mode, stuck, unanswered, until_answered, contested, to_stuck, .. } = row;
+            contested_in_all += contested;
+            to_stuck_in_all += to_stuck;
+            table.add_row([
+                mode,
+                format!("{stuck} of {workers}"),
+                format!("{unanswered} of {clients}"),
+                format!("{until_answered} more"),
+                format!("{to_stuck} of {contested}"),
+            ]);
+        }
+    }
+    table.add_row_if(
+        |_, _| options.runs > 1,
+        ["in all", "", "", "", &format!("{to_stuck_in_all} of {contested_in_all}")],
+    );
+    Ok(format!("{table}\n\n{STUCK}"))
+}
+
+const STUCK: &str = "\
+stuck           workers that were asleep in accept when the last client had connected
+unanswered      clients that were accepted, spoke then, and were not answered: those of the stuck workers
+until answered  how many more connections had to come until they were
+to a stuck one  who got the connections that came while some workers were stuck and others slept in their pollers";
 
 /// Whether the kernel hands what waits for a listener that ends to another one on the same port (Linux 5.14).
 fn migration() -> String {

@@ -9,13 +9,14 @@ use std::io;
 use server::Listener;
 
 use crate::App;
+use crate::scoreboard::Slot;
 
 /// Serves one client at a time, each to its end, until the worker is to stop.
 ///
 /// # Errors
 /// The listener is of no use any more.
-pub fn serve(listener: &mut Listener, app: App) -> io::Result<()> {
-    while let Some(stream) = listener.accept()? {
+pub fn serve(listener: &mut Listener, app: App, slot: Slot) -> io::Result<()> {
+    while let Some(stream) = slot.accept(listener)? {
         app.serve(stream);
     }
     Ok(())

@@ -11,12 +11,13 @@ use step6_epoll_kqueue::{Interest, Poller};
 
 use crate::App;
 use crate::clients::Clients;
+use crate::scoreboard::Slot;
 
 /// Serves all clients at once until the worker is to stop.
 ///
 /// # Errors
 /// A listener or the poller is of no use any more.
-pub fn serve(listeners: &mut [Listener], app: App) -> io::Result<()> {
+pub fn serve(listeners: &mut [Listener], app: App, slot: Slot) -> io::Result<()> {
     let mut poller = Poller::new()?;
     for (token, listener) in (0..).zip(&mut *listeners) {
         listener.set_nonblocking()?;
@@ -30,7 +31,7 @@ pub fn serve(listeners: &mut [Listener], app: App) -> io::Result<()> {
             match listeners.get_mut(event.token as usize) {
                 // All of them: several arrivals may be one piece of news.
                 Some(listener) => {
-                    while let Some(stream) = listener.accept()? {
+                    while let Some(stream) = slot.accept(listener)? {
                         clients.on_connected(stream, &poller);
                     }
                 }

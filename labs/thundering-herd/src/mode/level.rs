@@ -12,12 +12,13 @@ use step6_epoll_kqueue::{Interest, Poller};
 
 use crate::App;
 use crate::clients::Clients;
+use crate::scoreboard::Slot;
 
 /// Serves all clients at once until the worker is to stop.
 ///
 /// # Errors
 /// A listener or the poller is of no use any more.
-pub fn serve(listeners: &mut [Listener], app: App) -> io::Result<()> {
+pub fn serve(listeners: &mut [Listener], app: App, slot: Slot) -> io::Result<()> {
     let mut poller = Poller::new()?;
     for (token, listener) in (0..).zip(&mut *listeners) {
         listener.set_nonblocking()?;
@@ -31,7 +32,7 @@ pub fn serve(listeners: &mut [Listener], app: App) -> io::Result<()> {
             match listeners.get_mut(event.token as usize) {
                 // One is enough: as long as more are waiting, the next wait returns at once.
                 Some(listener) => {
-                    if let Some(stream) = listener.accept()? {
+                    if let Some(stream) = slot.accept(listener)? {
                         clients.on_connected(stream, &poller);
                     }
                 }

@@ -1,5 +1,5 @@
-//! As [`semaphore`](super::semaphore), with the lock around the wait instead of around accept: who does not hold it takes
-//! the listener off its list. nginx's `accept_mutex`, which was its cure before EPOLLEXCLUSIVE.
+//! As [`semaphore`](super::semaphore), with the lock around the wait instead of around accept: a worker that does not
+//! hold it takes the listener off its list. nginx's `accept_mutex`, which was its cure before EPOLLEXCLUSIVE.
 //!
 //! Only the holder can be woken. The others sleep on, and look after the lock now and then. What it costs: the holder
 //! is likely to get hold of it again, so one worker does most of the work; and if it is stuck, nobody accepts.
@@ -13,6 +13,7 @@ use step6_epoll_kqueue::{Interest, Poller};
 use crate::App;
 use crate::clients::Clients;
 use crate::lock::Lock;
+use crate::scoreboard::Slot;
 
 /// How soon a worker tries again that could not have the lock. nginx's `accept_mutex_delay` is 500 ms as well.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
@@ -21,7 +22,7 @@ const TRY_AGAIN: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// A listener or the poller is of no use any more.
-pub fn serve(listeners: &mut [Listener], app: App, lock: &Lock) -> io::Result<()> {
+pub fn serve(listeners: &mut [Listener], app: App, slot: Slot, lock: &Lock) -> io::Result<()> {
     let mut poller = Poller::new()?;
     for listener in &mut *listeners {
         listener.set_nonblocking()?;
@@ -43,9 +44,9 @@ pub fn serve(listeners: &mut [Listener], app: App, lock: &Lock) -> io::Result<()
         poller.wait(&mut events, if watching { None } else { Some(TRY_AGAIN) })?;
         for &event in &events {
             match listeners.get_mut(event.token as usize) {
-                // One is enough: as long as more are waiting, the next wait returns at once, whoever it is that waits.
+                // One is enough: as long as more are waiting, the next holder's wait returns at once.
                 Some(listener) => {
-                    if let Some(stream) = listener.accept()? {
+                    if let Some(stream) = slot.accept(listener)? {
                         clients.on_connected(stream, &poller);
                     }
                 }

@@ -1,9 +1,9 @@
 //! As [`level`](super::level), but no listener is shared: each worker has its own, bound to the same port with
 //! SO_REUSEPORT (Linux 3.9).
 //!
-//! The kernel picks the listener by a hash of the connection's addresses and ports, when the connection is made. Nobody
-//! else is woken; and whom the hash has chosen gets it, be it busy, stuck, or about to end with the connection still in
-//! its backlog.
+//! When a connection is made, the kernel picks the listener by a hash of its addresses and ports. It wakes nobody else.
+//! The worker that the hash has chosen gets the connection even if that worker is busy, stuck, or about to end with the
+//! connection still in its backlog.
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,8 +27,8 @@ impl SharedPort {
     pub fn take(host: &str, port: u16) -> io::Result<Self> {
         listener::on_first_address(host, port, |address| {
             if port != 0 {
-                // A port that another server shares could be had as well, and half of its connections. Whoever can listen
-                // without sharing is alone.
+                // A port that another server shares could be taken as well, and half of its connections with it. Listening
+                // without sharing succeeds only if there is no other server.
                 drop(Listener::listen(listener::bound(address, |_| Ok(()))?, 1)?);
             }
             let bound = listener::bound(address, share)?;

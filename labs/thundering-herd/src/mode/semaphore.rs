@@ -1,4 +1,4 @@
-//! As [`level`](super::level), but who wants to accept must hold a lock that all workers share.
+//! As [`level`](super::level), but a worker must hold a lock to accept: one lock, which all workers share.
 //!
 //! The lock is tried, not waited for: a worker that cannot have it has other clients to serve. It keeps the losers from
 //! calling accept in vain. It does not keep them from being woken, and that is what the herd costs. ([`mutex`](super::mutex) goes one
@@ -12,12 +12,13 @@ use step6_epoll_kqueue::{Interest, Poller};
 use crate::App;
 use crate::clients::Clients;
 use crate::lock::Lock;
+use crate::scoreboard::Slot;
 
 /// Serves all clients at once until the worker is to stop.
 ///
 /// # Errors
 /// A listener or the poller is of no use any more.
-pub fn serve(listeners: &mut [Listener], app: App, lock: &Lock) -> io::Result<()> {
+pub fn serve(listeners: &mut [Listener], app: App, slot: Slot, lock: &Lock) -> io::Result<()> {
     let mut poller = Poller::new()?;
     for (token, listener) in (0..).zip(&mut *listeners) {
         listener.set_nonblocking()?;
@@ -29,10 +30,10 @@ pub fn serve(listeners: &mut [Listener], app: App, lock: &Lock) -> io::Result<()
         poller.wait(&mut events, None)?;
         for &event in &events {
             match listeners.get_mut(event.token as usize) {
-                // Whoever holds it accepts; if it is still needed then, the next wait returns at once.
+                // Its holder accepts. If a connection is still waiting then, the next wait returns at once.
                 Some(listener) => {
                     let Some(held) = lock.try_lock() else { continue };
-                    let accepted = listener.accept()?;
+                    let accepted = slot.accept(listener)?;
                     drop(held);
                     if let Some(stream) = accepted {
                         clients.on_connected(stream, &poller);
