@@ -1,6 +1,5 @@
 //! The server as a user meets it: what it serves, which workers it replaces, how it ends, what it says to nonsense.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,10 +11,10 @@ use check::{Client, wait_until};
 use clap::ValueEnum;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, mkstemp};
 use subprocess::{Finished, Server};
 use thundering_herd::Mode;
-use thundering_herd::scoreboard::Scoreboard;
+use thundering_herd::scoreboard::{Row, Scoreboard};
 use thundering_herd::worker::Account;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_thundering-herd");
@@ -151,17 +150,19 @@ fn every_line_of_the_log_names_its_process() {
     }
 }
 
-/// What another program sees of the workers while they run.
-#[test]
-fn the_scoreboard_can_be_mapped_by_others() {
-    let path = std::env::temp_dir().join(format!("scoreboard-of-{}", std::process::id()));
-    let arguments =
-        ["--port", "0", "--mode", "accept", "--app", "pid", "-q", "--workers", "3", "--scoreboard"];
-    let arguments = arguments.iter().map(OsStr::new).chain([path.as_os_str()]);
-    let server = Server::start(BINARY, arguments).unwrap();
-    let file = File::options().read(true).write(true).open(&path).unwrap();
+/// The same server, and what another program sees of its workers while they run.
+fn start_with_scoreboard(mode: Mode, app: &str, workers: usize) -> (Server, Scoreboard) {
+    let (file, path) = mkstemp(&std::env::temp_dir().join("scoreboard-XXXXXX")).unwrap();
+    let (mode, count, board) = (mode.name(), workers.to_string(), path.to_str().unwrap());
+    let arguments = ["--port", "0", "--mode", &mode, "--app", app, "--workers", &count, "-q"];
+    let server = Server::start(BINARY, arguments.iter().chain(&["--scoreboard", board])).unwrap();
     std::fs::remove_file(&path).unwrap();
-    let scoreboard = Scoreboard::new(3, Some(&file)).unwrap();
+    (server, Scoreboard::new(workers, Some(&File::from(file))).unwrap())
+}
+
+#[test]
+fn others_see_on_the_scoreboard_what_the_workers_do() {
+    let (server, scoreboard) = start_with_scoreboard(Mode::Accept, "pid", 3);
     visits(server.address(), 30, 1, "");
     wait_until("all sleep in accept", || {
         scoreboard.rows().iter().all(|row| row.in_accept() && row.begun == row.connections + 1)
@@ -169,6 +170,63 @@ fn the_scoreboard_can_be_mapped_by_others() {
     .unwrap();
     let connections: u64 = scoreboard.rows().iter().map(|row| row.connections).sum();
     assert_eq!(connections, 30);
+    server.stop().unwrap();
+}
+
+/// No race: the worker that is to lose is told of the connection while it has much to do, and the other one accepts.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_worker_stuck_in_accept_does_not_answer_until_a_connection_wakes_it() {
+    const CLIENTS: usize = 50;
+    let (server, scoreboard) = start_with_scoreboard(Mode::Blocking, "echo", 2);
+    let [loser, winner] = server.children().unwrap()[..] else { panic!("two workers") };
+    let signal = |worker: i32, signal| kill(Pid::from_raw(worker), signal).unwrap();
+    signal(winner, Signal::SIGSTOP);
+    let mut clients: Vec<_> =
+        (0..CLIENTS).map(|_| Client::greeted(server.address()).unwrap()).collect();
+    let is_loser = |row: &Row| row.connections == CLIENTS as u64;
+    let loser_row = scoreboard.rows().iter().position(is_loser).unwrap();
+
+    let message = [&[b'a'; 60_000][..], b"$^"].concat();
+    let answer = [b'b'; 60_000];
+    clients.iter_mut().for_each(|client| client.send(b"^").unwrap());
+    let mut newcomers = Vec::new();
+    wait_until("it has lost", || {
+        signal(winner, Signal::SIGSTOP);
+        signal(loser, Signal::SIGSTOP);
+        clients.iter_mut().for_each(|client| client.send(&message).unwrap());
+        newcomers.push(Client::connect(server.address()).unwrap());
+        // It is told of all of them at once, of the newcomer last.
+        signal(loser, Signal::SIGCONT);
+        clients[0].expect(&answer[..1]).unwrap();
+        signal(winner, Signal::SIGCONT);
+        clients[0].expect(&answer[1..]).unwrap();
+        clients[1..].iter_mut().for_each(|client| client.expect(&answer).unwrap());
+        newcomers.last_mut().unwrap().expect(b"*").unwrap();
+        let accepted: Vec<_> = scoreboard.rows().iter().map(|row| row.connections).collect();
+        accepted[1 - loser_row] > 0
+    })
+    .unwrap();
+    wait_until("it is in accept", || scoreboard.rows()[loser_row].in_accept()).unwrap();
+    let stuck = scoreboard.rows()[loser_row];
+
+    for client in &mut clients {
+        client.send(b"a").unwrap();
+        client.stream.set_nonblocking(true).unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    for client in &mut clients {
+        let error = client.stream.read(&mut [0]).expect_err("nobody is answered");
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        client.stream.set_nonblocking(false).unwrap();
+    }
+    assert_eq!(scoreboard.rows()[loser_row], stuck);
+
+    // The other one may not have it.
+    signal(winner, Signal::SIGSTOP);
+    let _stranger = Client::greeted(server.address()).unwrap();
+    clients.iter_mut().for_each(|client| client.expect(b"b").unwrap());
+    signal(winner, Signal::SIGCONT);
     server.stop().unwrap();
 }
 
