@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, mkstemp};
 use subprocess::{Finished, Server};
 use thundering_herd::Mode;
-use thundering_herd::scoreboard::{Row, Scoreboard};
+use thundering_herd::scoreboard::Scoreboard;
 use thundering_herd::worker::Account;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_thundering-herd");
@@ -184,7 +184,7 @@ fn a_worker_stuck_in_accept_does_not_answer_until_a_connection_wakes_it() {
     signal(winner, Signal::SIGSTOP);
     let mut clients: Vec<_> =
         (0..CLIENTS).map(|_| Client::greeted(server.address()).unwrap()).collect();
-    let is_loser = |row: &Row| row.connections == CLIENTS as u64;
+    let is_loser = |row: &thundering_herd::scoreboard::Row| row.connections == CLIENTS as u64;
     let loser_row = scoreboard.rows().iter().position(is_loser).unwrap();
 
     let message = [&[b'a'; 60_000][..], b"$^"].concat();
