@@ -261,20 +261,22 @@ pub fn stay(
     listen_to(&mut staying, || in_accept().map(|(_, row)| row.connections as usize).sum())?;
     let (unanswered, stuck) = (staying.len(), in_accept().collect::<Vec<_>>());
 
-    let mut until_answered = 0;
-    let are_waiting = || {
-        let now = scoreboard.rows();
-        stuck.iter().any(|&(worker, row)| row.connections > 0 && now[worker] == row)
-    };
-    while are_waiting() {
+    let (mut until_answered, mut asleep) = (0, stuck.clone());
+    while !staying.is_empty() {
         if until_answered == MORE {
             return Err(io::Error::other("one more connection, again and again, wakes nobody"));
         }
         connect(server.address())?;
         until_answered += 1;
         thread::sleep(pause);
+        // A worker whose accept has returned answers, unless it falls asleep in the next accept first.
+        let now = scoreboard.rows();
+        if asleep.iter().any(|&(worker, row)| now[worker] != row) {
+            settled(A_MOMENT, || (hear(&mut staying).is_ok(), staying.len()), |seen| seen.1 == 0);
+            asleep = in_accept().collect();
+        }
+        hear(&mut staying)?;
     }
-    listen_to(&mut staying, || 0)?;
     server.stop()?;
     Ok(Stay {
         mode: mode.name(),
