@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     check::harness(env!("CARGO_BIN_EXE_step1-sequential"), &[&[]], &Promise::SEQUENTIAL, own)
 }
 
-/// The exhibit of this stage: connected is not served. Who comes second is greeted when the first has left.
+/// The exhibit of this stage: a connected client is not yet served. The second is greeted when the first has left.
 fn one_after_another(binary: &str) -> Outcome {
     let server = Server::start(binary, ["0"])?;
     let mut first = Client::greeted(server.address())?;
@@ -24,7 +24,7 @@ fn one_after_another(binary: &str) -> Outcome {
     for _ in 0..100 {
         first.echo(b"^still here$")?;
     }
-    // All that has come by now has come before the first one left: nothing.
+    // The first client is still there, so nothing has come yet.
     second.stream.set_nonblocking(true)?;
     let early = second.stream.peek(&mut [0]);
     ensure(early.is_err(), || {
@@ -35,8 +35,8 @@ fn one_after_another(binary: &str) -> Outcome {
     second.expect(b"*ifmmp")
 }
 
-/// The log of all stages: coloured on a terminal, unless its user does not want that. (That a pipe gets no colours is a
-/// case, `quiet`.)
+/// The log of all stages has colours on a terminal, unless the user turns them off. (The case `quiet` tests that a pipe
+/// gets no colours.)
 fn colours(binary: &str) -> Outcome {
     for (no_color, expected) in [("", true), ("1", false)] {
         let terminal = openpty(None, None)?;
@@ -49,7 +49,7 @@ fn colours(binary: &str) -> Outcome {
         kill(Pid::from_raw(server.id() as i32), Signal::SIGTERM)?;
         let status = server.wait()?;
         let mut log = Vec::new();
-        // When everybody has closed the other end, Linux says EIO.
+        // Linux says EIO when the other end is closed.
         let _ = File::from(terminal.master).read_to_end(&mut log);
         let log = String::from_utf8_lossy(&log);
         ensure(status.success() && log.contains("served 0 clients"), || {

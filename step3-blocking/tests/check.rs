@@ -7,12 +7,12 @@ use check::{Client, Outcome, Promise, ensure};
 use subprocess::Server;
 
 fn main() -> ExitCode {
-    // `-q` and `-v` are not as elsewhere: here the waits are logged unasked.
+    // `-q` and `-v` differ from the other stages: this one always logs the waits.
     let own: &[check::OwnTest] = &[("waits-are-shown", waits_are_shown)];
     check::harness(env!("CARGO_BIN_EXE_step3-blocking"), &[&[]], &Promise::SEQUENTIAL, own)
 }
 
-/// One line before each call that may sleep, one after it; and none of the waiting costs CPU time.
+/// One line before each call that may sleep, one after it; and waiting costs no CPU time.
 fn waits_are_shown(binary: &str) -> Outcome {
     let server = Server::start(binary, ["0"])?;
     let mut client = Client::greeted(server.address())?;

@@ -79,13 +79,13 @@ fn wait(listener: &Listener, peers: &HashMap<u64, Peer<Stream>>) -> io::Result<V
     }
     let call = || Ok(poll(&mut list, PollTimeout::NONE)? as usize);
     sys::wait(Syscall::Poll, call)?;
-    // It says how many are ready, not which: one answer per entry, to be found by looking at each. (If a signal to stop has
-    // interrupted it, there is no answer in any.)
+    // poll says how many are ready, not which: look at the answer in each entry. (If a signal to stop has
+    // interrupted it, no entry has an answer.)
     let mut ready = Vec::new();
     if is_ready(&list[0]) {
         ready.push(LISTENER);
     }
-    // The map has not changed since, so it is walked in the same order.
+    // The map has not changed, so this walk has the same order.
     for (&token, entry) in peers.keys().zip(&list[1..]) {
         if is_ready(entry) {
             ready.push(token);
@@ -94,7 +94,7 @@ fn wait(listener: &Listener, peers: &HashMap<u64, Peer<Stream>>) -> io::Result<V
     Ok(ready)
 }
 
-/// An answer is a set of flags. Errors and hang-ups are among them without being asked for.
+/// An answer is a set of flags. The kernel also reports errors and hang-ups, unasked.
 fn is_ready(entry: &PollFd<'_>) -> bool {
     entry.any().unwrap_or(true)
 }

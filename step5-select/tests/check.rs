@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     check::harness(env!("CARGO_BIN_EXE_step5-select"), &[&[]], &Promise::ALL, own)
 }
 
-/// 1,100 clients for 1,024 descriptors: the last ones are sent away, the others do not notice, the process lives.
+/// 1,100 clients for 1,024 descriptors: the last ones are refused, the others do not notice, the process lives.
 fn more_than_fd_setsize(binary: &str) -> Outcome {
     raise_descriptor_limit()?;
     let server = Server::start(binary, ["0"])?;

@@ -41,7 +41,7 @@ fn serve(mut listener: Listener) -> io::Result<()> {
             if token == LISTENER {
                 while let Some(stream) = listener.accept()? {
                     last_token += 1;
-                    // For both, once and for all: what a peer waits for is never changed again.
+                    // Registered once, for both: the interest never changes.
                     let added = poller.add_edge_triggered(&stream, last_token, Interest::BOTH);
                     if let Err(error) = added {
                         listener.refused(error);
@@ -68,7 +68,7 @@ fn on_peer_ready(peer: &mut Peer<Stream>, buffers: &mut Buffers) -> Interest {
             _ => on_peer_ready_recv(peer, buffers),
         };
         match result {
-            // There may be more, and the kernel will not say so again: go on until the socket says would-block.
+            // There may be more. If we stop before would-block, the kernel may never report it.
             Ok(Interest::READ) => {}
             Ok(interest) => return interest,
             // Not now. From here on the kernel reports what arrives.

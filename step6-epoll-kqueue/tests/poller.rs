@@ -39,7 +39,7 @@ fn a_signal_does_not_have_the_wait_begin_anew() {
     let over = AtomicBool::new(false);
     let interrupted = thread::scope(|scope| {
         let signals = scope.spawn(|| {
-            // Four of them in the time that the wait is to take; or for ever, if it does not end meanwhile.
+            // Four signals fit into the wait. If each of them starts it anew, they go on until `end`.
             let end = Instant::now() + Duration::from_secs(20);
             while !over.load(Ordering::Relaxed) && Instant::now() < end {
                 pthread_kill(waiting, Signal::SIGUSR1).unwrap();
@@ -88,7 +88,7 @@ fn edge_triggered_readiness_is_reported_once_for_each_arrival() {
     theirs.write_all(b"xy").unwrap();
     assert_eq!(wait(&mut poller, LONG), [readable(7)]);
     ours.read_exact(&mut [0; 1]).unwrap();
-    // One byte is still there. Nobody says so any more: this is the lost wakeup of a server that does not drain.
+    // One byte is still there and not reported again: the lost wakeup of a server that does not drain.
     assert_eq!(wait(&mut poller, NOW), []);
     theirs.write_all(b"z").unwrap();
     assert_eq!(wait(&mut poller, LONG), [readable(7)]);

@@ -1,5 +1,5 @@
-//! Send a number on a line, learn whether it is prime. The work is deliberately slow, and `--mode` says who does it: the
-//! callback itself (`block`), which holds up every other client, or the pool (`pool`), which holds up nobody.
+//! Send a number on a line, learn whether it is prime. The work is slow on purpose. `--mode` says where it is done: in
+//! the callback (`block`), which holds up every other client, or on the pool (`pool`), which does not.
 //!
 //! `cargo run --release -p step7-event-loop --example isprime-server -- 8070 --mode pool`
 
@@ -25,7 +25,7 @@ struct Arguments {
 /// The loop's state: all that the callbacks share.
 #[derive(Clone, Copy, ValueEnum)]
 enum Mode {
-    /// In the callback: nobody else is served meanwhile
+    /// In the callback: no other client is served meanwhile
     Block,
     /// On a thread of the pool
     Pool,
@@ -48,12 +48,12 @@ fn serve(listener: Listener, mut mode: Mode) -> io::Result<()> {
     lp.run(&mut mode)
 }
 
-/// No number of a u64 is longer, and a client that never ends its line must not fill our memory.
+/// Every u64 is shorter. A client that never ends its line must not fill our memory.
 const LONGEST_LINE: usize = 64;
 
-/// Answers the next line of `received`, or reads until there is one. What has been received and not been answered moves
-/// from callback to callback, and with it the client's whole state: while its number is being tested nothing is read from
-/// the client, and so the answers come in the order of the questions.
+/// Answers the next line of `received`, or reads until there is one. The bytes that are not answered yet are the
+/// client's whole state, and move from callback to callback. While a number is being tested, the server does not read
+/// from its client, so the answers come in the order of the questions.
 fn next_line(lp: &mut Loop<Mode>, mode: &mut Mode, stream: StreamId, mut received: Vec<u8>) {
     let end = received.iter().position(|&byte| byte == b'\n');
     if let Some(end) = end.filter(|&end| end <= LONGEST_LINE) {
@@ -80,7 +80,7 @@ fn answer(lp: &mut Loop<Mode>, mode: &mut Mode, stream: StreamId, line: &str, re
     match (line.parse::<u64>(), *mode) {
         (Ok(number), Mode::Block) => send(lp, stream, text_of(Ok(is_prime(number))), rest),
         (Ok(number), Mode::Pool) => {
-            // The client may have left meanwhile: then the write reports it, and nothing worse happens.
+            // If the client has left meanwhile, the write reports it, and nothing worse happens.
             let after =
                 move |lp: &mut _, _: &mut _, result| send(lp, stream, text_of(result), rest);
             lp.queue_work(move || is_prime(number), after);

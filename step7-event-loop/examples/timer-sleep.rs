@@ -1,5 +1,5 @@
-//! What not to do: a repeating timer whose callback now and then sleeps. Its loop sleeps with it, and the ticks that
-//! would have been due meanwhile come late or not at all.
+//! What not to do: a repeating timer whose callback now and then sleeps. The loop sleeps with it, so the ticks that are
+//! due meanwhile come late or not at all.
 //!
 //! `cargo run -p step7-event-loop --example timer-sleep`, and then `timer-work`, which differs by four lines.
 

@@ -1,4 +1,4 @@
-//! What to do instead: the same repeating timer, but what sleeps is sent to the pool. The ticks stay punctual.
+//! What to do instead: the same repeating timer, but the sleep runs on the pool. The ticks stay punctual.
 //!
 //! `cargo run -p step7-event-loop --example timer-work`
 

@@ -23,20 +23,20 @@ fn the_phases_of_a_turn_come_in_order() {
     let mut lp = Loop::new().unwrap();
     lp.set_pool_threads(1);
     let mut client = with_one_stream(&mut lp, |lp, _: &mut Log, stream| {
-        // Of the next turn, as it has been done: phase 3.
+        // Completes at once, so its callback comes in phase 3 of the next turn.
         lp.write_then(stream, b"x", |_, log, _| log.push("pending".to_owned()));
-        // More than the kernel takes as long as nobody reads; a close cuts it off. Phase 6.
+        // More than the kernel takes while the peer does not read; a close cuts it off. Phase 6.
         lp.write_then(stream, &vec![0; 64 << 20], |_, log, _| log.push("closing".to_owned()));
         let (_, waker) = lp.wakeup_start(|lp, log, wakeup| {
             log.push("poll".to_owned());
             lp.wakeup_stop(wakeup);
         });
-        // Everything else is caused in phase 2 of that same turn, and each thing last that comes first.
+        // Phase 2 of that turn causes everything else, in the reverse order.
         lp.timer_start(Duration::ZERO, None, move |lp, log, _| {
             log.push("timer".to_owned());
             lp.close(stream);
             lp.queue_work(|| (), |_, log, _| log.push("work".to_owned()));
-            // The one thread has put that on the list of what is done when it starts with this.
+            // When the only thread starts this work, the work before it is on the list of what is done.
             let (sender, started) = mpsc::channel();
             lp.queue_work(move || sender.send(()), |_, _, _| ());
             started.recv().unwrap();
@@ -93,7 +93,7 @@ fn ten_thousand_timers() {
     let mut lp = Loop::new().unwrap();
     let mut last = (0, lp.now());
     for number in 0..10_000_u32 {
-        // All over 50 ms, in no order.
+        // Spread over 50 ms, in no order.
         let delay = MS * (number.wrapping_mul(2_654_435_761) >> 16) / 1311;
         let due = lp.now() + delay;
         lp.timer_start(delay, None, move |_, (count, before), _| {
@@ -180,14 +180,14 @@ fn stop_inside_a_callback_ends_the_run_and_loses_nothing() {
 fn a_stop_ends_one_run_and_no_other() {
     let mut log = Log::new();
     let mut lp = Loop::new().unwrap();
-    // In the last callback of all there is nothing left to stop.
+    // A stop in the last callback has nothing left to stop. It must not stop the next run.
     lp.timer_start(Duration::ZERO, None, |lp, _, _| lp.stop());
     run(&mut lp, &mut log);
     lp.timer_start(MS, None, |_, log: &mut Log, _| log.push("called".to_owned()));
     run(&mut lp, &mut log);
     assert_eq!(log, ["called"]);
 
-    // A run that is refused does not use it up.
+    // A run that is refused does not use up the stop.
     lp.timer_start(Duration::ZERO, None, |lp, log, _| {
         lp.stop();
         assert!(lp.run(log).is_err());
@@ -196,7 +196,7 @@ fn a_stop_ends_one_run_and_no_other() {
     run(&mut lp, &mut log);
     assert_eq!(log, ["called"]);
 
-    // Turn by turn it ends a turn's sleep, and not those of all turns to come.
+    // With `run_once` a stop ends the sleep of one turn, not of all turns to come.
     lp.stop();
     let mut turns = 0;
     while lp.run_once(&mut log).unwrap() {
@@ -323,7 +323,7 @@ fn a_pool_full_of_slow_work_does_not_hold_up_an_echo() {
         client.write_all(b"hello").unwrap();
         let mut bytes = [0; 5];
         client.read_exact(&mut bytes).unwrap();
-        // Only now may the work end: the answer came while all of it was under way.
+        // The work may end only now: the answer came while all of it was under way.
         drop(release);
         bytes
     });
@@ -343,7 +343,7 @@ fn a_wakeup_comes_from_any_thread_and_coalesces() {
     let mut woken = 0;
     run(&mut lp, &mut woken);
     assert_eq!(woken, 1);
-    waker.wake(); // of a loop that no longer listens: nothing happens
+    waker.wake(); // the loop no longer listens: nothing happens
 }
 
 #[test]
@@ -369,7 +369,7 @@ fn wakeups_from_many_threads_lose_no_news() {
             })
         })
         .collect();
-    // Ends only if the wakeup after the last piece of news was not lost.
+    // The run ends only if the wakeup after the last piece of news is not lost.
     run(&mut lp, &mut ());
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }

@@ -104,7 +104,7 @@ fn a_client_that_leaves_while_its_number_is_tested_harms_nobody() {
 /// A prime that takes a debug build half a second: the largest below 10^16.
 const LARGE: &str = "9999999999999937\n";
 
-/// Asks for the large number, and returns when the server is at it.
+/// Asks for the large number, and returns when the server is testing it.
 fn ask_for_large(server: &Server) -> BufReader<TcpStream> {
     let mut client = connect(server.address());
     let busy = |since: Option<Duration>| match server.cpu_time().zip(since) {
@@ -129,7 +129,7 @@ fn is_answered(client: &BufReader<TcpStream>) -> bool {
 fn in_mode_pool_a_small_number_overtakes_a_large_one_and_in_mode_block_it_cannot() {
     for (mode, overtakes) in [("pool", true), ("block", false)] {
         let server = start(mode);
-        // On a loaded machine the large one may be done before 7 is asked for: then once more.
+        // On a loaded machine the large one may be done before 7 is asked for: then try again.
         let (mut large, mut small) = (0..10)
             .find_map(|_| {
                 let (large, mut small) = (ask_for_large(&server), connect(server.address()));
@@ -150,7 +150,7 @@ fn a_number_in_hand_is_answered_before_the_end() {
         let mut client = ask_for_large(&server);
         let started = Instant::now();
         server.signal(Signal::SIGTERM).unwrap();
-        // Unless it takes longer than the second of grace.
+        // The answer comes, unless it takes longer than the second of grace.
         let answer = line(&mut client);
         assert!(["prime", ""].contains(&answer.as_str()), "{answer}");
         assert!(answer == "prime" || started.elapsed() > Duration::from_secs(1), "{mode}");

@@ -1,6 +1,6 @@
 //! The pool's queue and the loop's bell under loom: every order in which a few threads can meet, tried one by one.
 //!
-//! The files under test are the library's own; only what they are built from is loom's.
+//! The files under test are the library's own; only the primitives below them are loom's.
 
 mod sync {
     pub(crate) use loom::sync::atomic::{AtomicBool, Ordering};
@@ -79,7 +79,7 @@ fn a_job_is_either_cancelled_or_taken() {
         };
         queue.push(1);
         let cancelled = queue.remove(|&job| job == 1);
-        // Whoever has nothing to take any more is sent home.
+        // If there is no job for the taker any more, end it.
         if cancelled.is_some() {
             queue.close();
         }
@@ -107,8 +107,8 @@ fn close_wakes_those_who_sleep_and_those_about_to() {
     });
 }
 
-/// The loop's part: sleeps until the bell is rung, hears it, and looks; until it has found everything. An announcement that
-/// is lost leaves it asleep, and loom reports that nobody can go on.
+/// The loop sleeps until the bell rings, hears it, and looks, until it has found everything. If an announcement is
+/// lost, the loop sleeps for ever, and loom reports a deadlock.
 #[test]
 fn what_is_done_is_found_however_many_announce_it_at_once() {
     model(|| {
@@ -157,7 +157,7 @@ fn a_wakeup_is_a_call_after_the_news_it_announces() {
         let announcers = [(); 2].map(|()| {
             let (waker, news) = (waker.clone(), Arc::clone(&news));
             thread::spawn(move || {
-                // Relaxed: that the callback sees it is for the wakeup to see to.
+                // Relaxed: the wakeup must make sure that the callback sees it.
                 news.fetch_add(1, Ordering::Relaxed);
                 waker.wake();
             })

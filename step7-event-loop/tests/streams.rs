@@ -12,10 +12,10 @@ use step7_event_loop::{HIGH_WATER_MARK, Loop, StreamId};
 mod common;
 use common::{Log, MS, connect, listen, run, with_one_stream};
 
-/// More than the kernel takes as long as nobody reads.
+/// More than the kernel takes while the peer does not read.
 const MUCH: usize = 64 << 20;
 
-/// How long something may take that is not to take until the grace period is over.
+/// A limit for what must not wait for the end of the grace period.
 const AT_ONCE: Duration = Duration::from_millis(700);
 
 #[test]
@@ -43,7 +43,7 @@ fn a_stale_id_is_an_error_and_never_another_stream() {
             lp.close(stream);
         }
         Some(stale) => {
-            // The slot is in use again, the descriptor most likely too.
+            // The slot is in use again, and most likely the descriptor too.
             assert_ne!(stale, stream);
             lp.write(stale, b"to the wrong one");
             lp.read_start(stale, |_, _, _, _| panic!("it is closed"));
@@ -113,7 +113,7 @@ fn writes_arrive_whole_and_in_order() {
 fn a_write_that_fails_is_reported_to_the_reader() {
     let mut lp = Loop::new().unwrap();
     let client = with_one_stream(&mut lp, |lp, _, stream| {
-        // Until the peer's reset has come.
+        // Writes until the peer's reset has come.
         lp.timer_start(MS, Some(MS), move |lp, failed, timer| match *failed {
             false => lp.write(stream, b"x"),
             true => drop(lp.timer_stop(timer)),
@@ -130,7 +130,7 @@ fn a_write_that_fails_is_reported_to_the_reader() {
     assert!(failed);
 }
 
-/// Sends all bytes and half-closes, on a thread; begins to read after a while; how many came back.
+/// On a thread: sends all bytes and half-closes; begins to read after a while; returns how many bytes came back.
 fn echo_slowly(mut client: TcpStream, length: usize) -> thread::JoinHandle<io::Result<usize>> {
     thread::spawn(move || {
         let mut writer = client.try_clone()?;
@@ -138,7 +138,7 @@ fn echo_slowly(mut client: TcpStream, length: usize) -> thread::JoinHandle<io::R
             let result = writer.write_all(&vec![7; length]);
             result.and_then(|()| writer.shutdown(Shutdown::Write))
         });
-        // Not a byte is read before the kernel's buffers are full and the loop has had to stop reading.
+        // Reads nothing until the kernel's buffers are full and the loop has had to stop reading.
         thread::sleep(300 * MS);
         let mut bytes = Vec::new();
         client.read_to_end(&mut bytes)?;
@@ -199,7 +199,7 @@ fn read_stop_and_read_start_inside_a_read() {
     assert_eq!(log, ["paused", "two"]);
 }
 
-/// A client that goes on sending until it has read everything. Without the care of a gentle close it would be reset.
+/// A client that goes on sending until it has read everything. A close that is not gentle would reset it.
 fn talk_on(mut client: TcpStream) -> thread::JoinHandle<io::Result<usize>> {
     thread::spawn(move || {
         let mut writer = client.try_clone()?;
@@ -261,7 +261,7 @@ fn a_gentle_close_waits_a_second_for_a_peer_that_does_not_read_and_no_longer() {
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
 
-/// An echo server that is told to stop as soon as `ready` holds, with what it keeps for its clients.
+/// An echo server that is told to stop as soon as `ready` holds. Returns its address.
 fn echo_until(lp: &mut Loop<Log>, ready: fn(&mut Log) -> bool) -> std::net::SocketAddr {
     let (listener, address) = listen(lp, |lp, log: &mut Log, stream| {
         log.push("connected".to_owned());
@@ -302,7 +302,7 @@ fn a_listener_that_is_closed_gently_ends_its_conversations_and_loses_nothing() {
     let address = echo_until(&mut lp, |log| log.len() == 4);
     let silent = [connect(address), connect(address)];
     let talker = connect(address);
-    // What it says is echoed, and is more than its buffer takes. So until it reads, something is on its way to it.
+    // Its echo is more than its buffer takes. So until it reads, something is on its way to it.
     setsockopt(&talker, sockopt::RcvBuf, &4096).unwrap();
     let talker = talk_on(talker);
     let mut log = Log::new();
@@ -331,7 +331,7 @@ fn many_silent_peers_do_not_hold_up_a_gentle_end() {
 fn a_stream_that_is_not_being_read_learns_of_the_end_when_it_is_read_again() {
     let mut lp = Loop::new().unwrap();
     let (listener, address) = listen(&mut lp, |lp, _: &mut Log, stream| {
-        // As a server does that has a request in hand.
+        // Like a server that is at work on a request.
         lp.timer_start(100 * MS, None, move |lp, _, _| {
             lp.write(stream, b"the answer");
             lp.read_start(stream, echo);

@@ -1,7 +1,7 @@
 //! One connection, one message: connect, say it, half-close, and read what comes back until the server closes.
 //!
-//! That the server closes in good order is how a visit knows that it was served: a connection that nobody accepted
-//! before its listener was closed ends with a reset instead (RFC 9293, 3.10.7).
+//! A visit knows that it was served when the server closes in good order: a connection that was not accepted before its
+//! listener was closed ends with a reset instead (RFC 9293, 3.10.7).
 #![forbid(unsafe_code)]
 
 use std::io::{self, Read, Write};
@@ -11,13 +11,13 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The most that a server may say to one message: it may never stop.
+/// The most that a server may say to one message: a server may never stop.
 const REPLY: u64 = 1 << 20;
 
-/// Whom to visit, how often, and how fast.
+/// Which server to visit, how often, and how fast.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The server's addresses, of which each visit takes the first that somebody listens on.
+    /// The server's addresses. Each visit takes the first that a server listens on.
     pub addresses: Vec<SocketAddr>,
     /// How many connections in all.
     pub count: usize,
@@ -40,12 +40,12 @@ pub struct Visit {
     pub took: Duration,
 }
 
-/// Makes all the visits, `message(number)` being what each has to say, and hands each that has ended to `on_visit`.
+/// Makes all the visits. Each says `message(number)`. Each that has ended is passed to `on_visit`.
 ///
-/// Nothing to say means nothing said: the connection is not half-closed then, and the server speaks first.
+/// With an empty message nothing is sent: the connection is not half-closed, and the server speaks first.
 ///
 /// # Errors
-/// There is no thread for one of those at a time; the others make no more visits.
+/// A thread cannot be started; the others then make no more visits.
 pub fn run(
     options: &Options,
     message: impl Fn(usize) -> Vec<u8> + Sync,
@@ -76,7 +76,7 @@ pub fn run(
     })
 }
 
-/// As [`run`]; all visits, in the order of their numbers.
+/// As [`run`]; returns all visits, in the order of their numbers.
 ///
 /// # Errors
 /// As those of [`run`].

@@ -75,7 +75,7 @@ fn try_main(arguments: &Arguments) -> io::Result<bool> {
     let failed = failed.into_inner();
     if arguments.count.is_some() {
         let (count, elapsed) = (options.count, started.elapsed().as_secs_f64());
-        // Whoever reads our output may leave early (`| head`): no failure of ours.
+        // A reader of our output may leave early (`| head`): that is not an error.
         let _ = writeln!(io::stdout(), "{count} connections, {failed} failed, {elapsed:.2} s");
     }
     Ok(failed == 0)

@@ -1,6 +1,6 @@
 //! Browsers that come at once, or in a crowd that grows and shrinks: one HTTP GET after the other, each one's time.
 //!
-//! A thread for each: it sleeps nearly all of the time, and this is the client, not the lesson.
+//! There is a thread for each: it sleeps nearly all of the time, and the client is not the lesson.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,7 +49,7 @@ impl Target {
     /// One GET on a connection of its own, its answer read to the end.
     ///
     /// # Errors
-    /// Nobody listens, it takes too long, or what comes is not a whole answer: why.
+    /// No server listens, it takes too long, or the answer is not whole: the text says which.
     fn get(&self) -> Result<u16, String> {
         let answer = self.agent().get(&self.url).header("connection", "close").call();
         let mut answer = answer.map_err(|error| describe(&error))?;
@@ -93,7 +93,8 @@ impl Access {
     }
 }
 
-/// So many accesses, all at once; each as it ends, to `on_access`, and all of them in the order in which they ended.
+/// Makes `count` accesses at once. Passes each to `on_access` as it ends, and returns all in the order in which they
+/// ended.
 ///
 /// Once `stop` is set, those that have not ended are given up.
 ///
@@ -109,7 +110,7 @@ pub fn together(
     let start = Arc::new(Barrier::new(count));
     for number in 1..=count {
         let (sender, start, target) = (sender.clone(), Arc::clone(&start), target.clone());
-        // Not scoped: whoever is given up must not be waited for.
+        // Not scoped: an access that is given up must not be waited for.
         thread::Builder::new().stack_size(STACK).spawn(move || {
             start.wait();
             let _ = sender.send(Access::new(number, &target));
@@ -136,12 +137,12 @@ pub struct Ramp {
     pub over: Duration,
     /// How often a row is made.
     pub every: Duration,
-    /// How long to go on looking, with nobody there, until the server's pool has shrunk to one worker.
+    /// How long to go on looking, without users, until the server's pool has shrunk to one worker.
     pub after: Duration,
 }
 
 impl Ramp {
-    /// How many users there are to be after so much time: none when it is over.
+    /// How many users there are to be after so much time: 0 when it is over.
     pub fn users(&self, elapsed: Duration) -> usize {
         if elapsed >= self.over {
             return 0;
@@ -152,7 +153,7 @@ impl Ramp {
     }
 }
 
-/// How it was in one interval.
+/// The figures of one interval.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     /// How long since the beginning, in seconds.
@@ -169,7 +170,7 @@ pub struct Row {
     pub median: Option<f64>,
     /// What the server says of its pool, if it has one.
     pub pool: Option<Pool>,
-    /// Why the first of those that have failed did, if it was not the answer's status.
+    /// Why the first of the failed ones failed, if it was not the answer's status.
     pub error: Option<String>,
 }
 
@@ -188,16 +189,16 @@ pub struct Pool {
 /// What the watcher of the pool has found.
 #[derive(Clone, Copy, Debug)]
 enum Seen {
-    /// Nothing yet, or not now.
+    /// It has found nothing yet, or not now.
     Nothing,
-    /// That there is no pool to be watched.
+    /// There is no pool to watch.
     NoPool,
-    /// This, a moment ago.
+    /// The pool was like this a moment ago.
     Pool(Pool),
 }
 
-/// Each user accesses the page again and again as long as there are to be so many users; a row for each interval, and one
-/// for the accesses that end after the ramp.
+/// Each user gets the page again and again, as long as the ramp needs so many users. Returns a row for each interval,
+/// and one for the accesses that end after the ramp.
 ///
 /// Once `stop` is set, those that have not ended are given up.
 pub fn ramp(
@@ -221,12 +222,12 @@ pub fn ramp(
         let users = ramp.users(elapsed);
         while let Some(sender) = sender.as_ref().filter(|_| threads < users) {
             if !spawn_user(threads, target, ramp, started, sender.clone()) {
-                break; // fewer, then; the rows say how it went
+                break; // then there are fewer users, as the rows show
             }
             threads += 1;
         }
         if elapsed >= ramp.over {
-            sender = None; // what is left in the channel are those that are under way
+            sender = None; // the accesses under way still come through the channel
         }
         let patience = next_row.saturating_sub(elapsed).min(GLANCE);
         let all_ended = match ended.recv_timeout(patience) {
@@ -260,8 +261,8 @@ pub fn ramp(
     }
 }
 
-/// One user, until the ramp is over; false if there is no thread for it. Not scoped: whoever is given up must not be
-/// waited for.
+/// Starts one user, until the ramp is over; false if there is no thread for it. Not scoped: an access that is given up
+/// must not be waited for.
 fn spawn_user(
     number: usize,
     target: &Target,
@@ -282,15 +283,15 @@ fn spawn_user(
                 return;
             }
             if failed {
-                thread::sleep(GLANCE); // a server that is not there fails as fast as one can ask
+                thread::sleep(GLANCE); // without a server each access fails at once
             }
         }
     };
     thread::Builder::new().stack_size(STACK).spawn(user).is_ok()
 }
 
-/// Asks again and again what the server says of its pool, on a thread of its own: a server without one may let us wait
-/// behind all the others. Gives up when there is no such page.
+/// Asks again and again what the server says of its pool, on a thread of its own: a server without a pool may let us
+/// wait behind all the others. Gives up when there is no such page.
 fn watch_pool(target: &Target, every: Duration, seen: Arc<Mutex<Seen>>, over: Arc<AtomicBool>) {
     let (agent, url) = (target.agent(), target.status_url.clone());
     let _without_it = thread::Builder::new().stack_size(STACK).spawn(move || {
@@ -306,7 +307,7 @@ fn watch_pool(target: &Target, every: Duration, seen: Arc<Mutex<Seen>>, over: Ar
 }
 
 fn pool(agent: &Agent, url: &str) -> Seen {
-    // Nobody there, or too many: it may be otherwise the next time.
+    // No server, or too many clients: the next time may be different.
     let Ok(mut answer) = agent.get(url).call() else { return Seen::Nothing };
     if answer.status() == 503 {
         return Seen::Nothing;

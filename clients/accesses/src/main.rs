@@ -89,7 +89,7 @@ fn main() -> ExitCode {
 fn try_main(arguments: &Arguments) -> io::Result<bool> {
     ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed)).map_err(io::Error::other)?;
     client::raise_descriptor_limit()?;
-    // A name that nobody has is one error, and not N of them.
+    // An unknown name is one error, and not N errors.
     let _ = client::resolve(&arguments.host, arguments.port)?;
     let timeout = Duration::from_secs(arguments.timeout);
     let target = Target::new(&arguments.host, arguments.port, &arguments.path, timeout);
@@ -104,7 +104,7 @@ fn try_main(arguments: &Arguments) -> io::Result<bool> {
     }
 }
 
-/// Whoever reads our output may leave early (`| head`): no failure of ours.
+/// A reader of our output may leave early (`| head`): that is not an error.
 fn print(text: &str) {
     let _ = writeln!(io::stdout(), "{text}");
 }
@@ -199,7 +199,7 @@ fn columns(row: &Row) -> String {
     }
 }
 
-/// So long a bar, when the largest is to be of this width.
+/// A bar for `count`, if the bar for `largest` has this width.
 fn bar(count: usize, largest: usize, width: usize) -> String {
     "#".repeat((count * width).div_ceil(largest.max(1)).min(width))
 }

@@ -46,7 +46,7 @@ fn program(address: SocketAddr, arguments: &[&str]) -> Output {
 
 #[test]
 fn they_come_all_at_once() {
-    // Nobody is answered before everybody has asked: who came one after the other would wait for ever.
+    // The server answers only when all have asked: clients that came one after the other would wait for ever.
     let everybody = Arc::new(Barrier::new(50));
     let address = answering(move |_| {
         everybody.wait();
@@ -108,7 +108,7 @@ fn patience_ends() {
     assert_eq!(accesses.len(), 3);
     assert!(accesses.iter().all(|access| access.error.is_some()));
 
-    // And whoever is told to stop does not wait for it.
+    // And a run that is told to stop does not wait for it.
     let started = Instant::now();
     let given_up = together(&target(address), 3, &AtomicBool::new(true), |_| {}).unwrap();
     assert!(given_up.is_empty());
@@ -191,7 +191,7 @@ fn who_is_not_answered_when_the_ramp_is_over_is_waited_for_and_counted() {
     let failed = rows.iter().map(|row| row.failed).sum::<usize>();
     assert_eq!((answered, failed), (5, 2), "{rows:?}");
 
-    // And whoever is told to stop does not wait for it.
+    // And a run that is told to stop does not wait for it.
     let started = Instant::now();
     let rows = ramp(&target(address), &settings, &AtomicBool::new(true), |_| {});
     assert_eq!(rows.len(), 1);

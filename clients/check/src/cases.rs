@@ -6,6 +6,7 @@ mod concurrency;
 mod descriptors;
 mod isolation;
 mod lifecycle;
+mod limits;
 mod protocol;
 mod statistics;
 
@@ -19,6 +20,7 @@ pub fn cases() -> &'static [Case] {
         concurrency::CASES,
         backpressure::CASES,
         descriptors::CASES,
+        limits::CASES,
         lifecycle::CASES,
         arguments::CASES,
         statistics::CASES,

@@ -58,7 +58,7 @@ impl From<nix::Error> for Failure {
     }
 }
 
-/// What a test comes to.
+/// The result of a test.
 pub type Outcome = Result<(), Failure>;
 
 /// Fails unless `condition` holds.
@@ -92,18 +92,18 @@ impl Client {
     /// Connects, and does not wait for the greeting.
     ///
     /// # Errors
-    /// Nobody accepts.
+    /// No server accepts.
     pub fn connect(address: SocketAddr) -> Result<Self, Failure> {
         let stream = TcpStream::connect_timeout(&address, patience())
             .map_err(|error| Failure(format!("cannot connect to {address}: {error}")))?;
         Self::of(stream)
     }
 
-    /// Connects, and lets the kernel keep as little of the server's answers as it can, so that the server is soon left
-    /// with them: the receive buffer is small, and so are the segments, which Linux goes by when it sizes the server's send buffer.
+    /// Connects with a small receive buffer and small segments (Linux sizes the server's send buffer by the segments).
+    /// So the kernel keeps little of the server's answers, and the server soon has to keep the rest.
     ///
     /// # Errors
-    /// Nobody accepts.
+    /// No server accepts.
     #[cfg(target_os = "linux")]
     pub(crate) fn connect_with_small_buffers(address: SocketAddr) -> Result<Self, Failure> {
         let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
@@ -120,7 +120,7 @@ impl Client {
     /// Connects, with a small receive buffer.
     ///
     /// # Errors
-    /// Nobody accepts.
+    /// No server accepts.
     #[cfg(not(target_os = "linux"))]
     pub(crate) fn connect_with_small_buffers(address: SocketAddr) -> Result<Self, Failure> {
         let client = Self::connect(address)?;
@@ -138,14 +138,15 @@ impl Client {
     /// Connects and is greeted.
     ///
     /// # Errors
-    /// Nobody accepts, or greets.
+    /// No server accepts, or greets.
     pub fn greeted(address: SocketAddr) -> Result<Self, Failure> {
         let mut client = Self::connect(address)?;
         client.expect_greeting()?;
         Ok(client)
     }
 
-    /// Those of `clients` that are greeted within this time, all together: a sequential server greets one at a time.
+    /// Returns those of `clients` that are greeted within this time, all together: a sequential server greets one at a
+    /// time.
     ///
     /// # Errors
     /// One of them is greeted with something else.
@@ -239,7 +240,7 @@ impl Client {
         Ok(())
     }
 
-    /// Receives the end and nothing before it. A reset is an end, too, where `reset` says so.
+    /// Receives the end and nothing before it. A reset is an end, too, if `reset` says so.
     ///
     /// # Errors
     /// Something else comes, or nothing.
@@ -287,7 +288,7 @@ impl Client {
     }
 }
 
-/// Bytes in the kernel's hands, on both sides of a connection.
+/// Bytes that the kernel holds, on both sides of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Queues {
     /// We have sent them, and the server's kernel has not acknowledged them.

@@ -32,12 +32,14 @@ pub enum Promise {
     Protocol,
     /// What one peer does ends that peer at most.
     Isolation,
-    /// Nobody waits for anybody else.
+    /// No peer waits for another one.
     Concurrency,
-    /// What a peer does not fetch is not piled up.
+    /// The server does not pile up what a peer does not fetch.
     Backpressure,
-    /// Out of descriptors, those present are served, and others again when there is room.
+    /// Out of descriptors, the server serves the peers that are there, and new ones again when there is room.
     Descriptors,
+    /// `--max-clients` and `--idle-timeout`.
+    Limits,
     /// It starts, fails to start and stops as it should.
     Lifecycle,
     /// The command line that all stages share.
@@ -48,22 +50,24 @@ pub enum Promise {
 
 impl Promise {
     /// All of them: what an event-driven server promises.
-    pub const ALL: [Promise; 8] = [
+    pub const ALL: [Promise; 9] = [
         Promise::Protocol,
         Promise::Isolation,
         Promise::Concurrency,
         Promise::Backpressure,
         Promise::Descriptors,
+        Promise::Limits,
         Promise::Lifecycle,
         Promise::Arguments,
         Promise::Statistics,
     ];
 
     /// What a server promises that serves one client at a time.
-    pub const SEQUENTIAL: [Promise; 6] = [
+    pub const SEQUENTIAL: [Promise; 7] = [
         Promise::Protocol,
         Promise::Isolation,
         Promise::Backpressure,
+        Promise::Limits,
         Promise::Lifecycle,
         Promise::Arguments,
         Promise::Statistics,
@@ -161,7 +165,7 @@ impl Target {
                 None => Server::start(program, arguments),
             }?);
         }
-        // Somebody else may take the port meanwhile: then another one.
+        // Another process may take the port meanwhile: then try another port.
         let mut attempts = 3;
         loop {
             attempts -= 1;
@@ -185,7 +189,7 @@ impl Target {
         })
     }
 
-    /// Runs the command where it must fail, and so end by itself.
+    /// Runs the command when it must fail, and so ends by itself.
     fn run(&self, port: &str, further: &[&str]) -> Result<Output, Failure> {
         let (program, arguments) = self.with_port(port, further)?;
         Ok(subprocess::run(program, arguments, client::patience())?)
@@ -252,7 +256,8 @@ pub fn harness(
     libtest_mimic::run(&options, trials).exit_code()
 }
 
-/// The command line of a test that brings its own `main`. As many run at a time as of cargo's own tests: RUST_TEST_THREADS.
+/// The command line of a test that brings its own `main`. It runs as many at a time as cargo runs of its own tests:
+/// RUST_TEST_THREADS.
 pub fn test_arguments() -> Arguments {
     let mut options = Arguments::from_args();
     let threads = std::env::var("RUST_TEST_THREADS").ok().and_then(|number| number.parse().ok());

@@ -24,7 +24,8 @@ struct Arguments {
     /// Start this command for each case instead; {port} in it stands for the port
     ///
     /// A command that prints `Listening on ADDRESS` as its first line is given port 0, which stands for a free one; any
-    /// other a port that was free a moment before. It is not run by a shell, and a script must `exec` the server.
+    /// other command is given a port that was free a moment before. It is not run by a shell, and a script must `exec`
+    /// the server.
     #[arg(long = "cmd", value_name = "COMMAND", conflicts_with = "host")]
     command: Option<String>,
 
@@ -117,7 +118,7 @@ fn try_main(arguments: &Arguments) -> io::Result<bool> {
     Ok(failed == 0)
 }
 
-/// Prints a line. If nobody reads it, the exit code still tells what holds.
+/// Prints a line. If the reader has left, the exit code still tells what holds.
 fn print(line: fmt::Arguments<'_>) -> io::Result<()> {
     client::printed(writeln!(io::stdout(), "{line}"))
 }

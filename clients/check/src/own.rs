@@ -12,7 +12,7 @@ use subprocess::Server;
 
 use crate::client::{Client, Failure, Outcome, ensure};
 
-/// With so many peers who say nothing the server uses no CPU time at all, and is there when one speaks.
+/// With so many silent peers the server uses no CPU time at all, and still answers when they speak.
 ///
 /// # Errors
 /// It does not hold.
@@ -34,24 +34,24 @@ pub fn idle_costs_nothing(binary: &str, arguments: &[&str], peers: usize) -> Out
     clients.iter_mut().try_for_each(|client| client.echo(b"^hello$"))
 }
 
-/// An idle peer takes at most `most` bytes of the process's memory, with so many of them, or as many as there are descriptors
-/// for.
+/// An idle peer takes at most `most` bytes of the process's memory, with `peers` of them, or as many as the descriptors
+/// allow.
 ///
 /// # Errors
 /// It does not hold.
 pub fn idle_memory(binary: &str, peers: usize, most: u64) -> Outcome {
-    // Here and there a descriptor each, and a few for ourselves.
+    // A peer needs a descriptor on both sides, and we need a few.
     let possible = raise_descriptor_limit()?.saturating_sub(100).min(peers);
     if possible < peers {
-        eprintln!("with only {possible} peers, for want of descriptors");
+        eprintln!("with only {possible} peers: there are too few descriptors");
     }
     let Some(each) = memory_of_idle_peers(binary, possible)? else { return Ok(()) };
     println!("{each} bytes of user memory for an idle peer");
     ensure(each <= most, || format!("{each} bytes of user memory for an idle peer"))
 }
 
-/// How many bytes of the server's memory each of so many peers takes, all there at once, each of them greeted, answered, and
-/// idle since. Returns none if the system does not say.
+/// How many bytes of the server's memory each of `peers` peers takes. All are there at once, and each was greeted,
+/// answered, and is idle since. Returns `None` if the system does not say.
 ///
 /// # Errors
 /// The server does not serve them, or there are too few of them to tell.
@@ -59,7 +59,7 @@ pub fn memory_of_idle_peers(
     binary: impl AsRef<OsStr>,
     peers: usize,
 ) -> Result<Option<u64>, Failure> {
-    // So many make the process touch what it touches once.
+    // The first peers make the process touch memory that it touches only once.
     const FIRST: usize = 100;
     ensure(peers > FIRST, || format!("{peers} peers are too few to tell"))?;
     let server = Server::start(binary, ["0", "-q"])?;
@@ -95,8 +95,8 @@ pub fn example(name: &str) -> Result<String, Failure> {
     Ok(path.to_string_lossy().into_owned())
 }
 
-/// Whether a program reports that its output cannot be written (a full disk, Linux only), and does not mind when nobody
-/// reads it. `command` makes the program's command.
+/// A program reports that its output cannot be written (a full disk, Linux only), and accepts that its reader has left.
+/// `command` makes the program's command.
 ///
 /// # Errors
 /// It does not, or it cannot be started.

@@ -14,7 +14,7 @@ use crate::client::{Client, Failure, Outcome};
 /// How long they talk before the server is told to stop, and half of it after that: long enough for many answers.
 const TALK: Duration = Duration::from_millis(100);
 
-/// How much a peer says at a time, in bytes, and how long it takes a breath after it.
+/// How much a peer says at a time, in bytes, and how long it pauses after it.
 const BLOCK: usize = 500;
 const BREATH: Duration = Duration::from_micros(500);
 
@@ -30,8 +30,8 @@ pub(crate) struct Talker {
     enough: Arc<AtomicBool>,
 }
 
-/// Connects so many, as far as the server greets them: a sequential one greets one at a time. Returns when they have talked
-/// for a while.
+/// Connects `count` peers, and keeps those that the server greets: a sequential one greets one at a time. Returns when
+/// they have talked for a while.
 pub(crate) fn talkers(address: SocketAddr, count: usize) -> Result<Vec<Talker>, Failure> {
     let clients = (0..count).map(|_| Client::connect_with_small_buffers(address));
     let mut talkers = Vec::new();

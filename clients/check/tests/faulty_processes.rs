@@ -1,5 +1,5 @@
 //! The cases that need a process, against programs that have one fault each: a case that is about the fault must catch
-//! it, for the right reason. That the cases let a right server pass, the stages' own tests show.
+//! it, for the right reason. The stages' own tests show that the cases let a right server pass.
 //!
 //! This program is both: the tests, and, called as `... serve FAULT PORT`, the faulty server.
 
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
         return server::main(fault, arguments);
     }
     let options = check::test_arguments();
-    // Against these faults patience is in vain. It is long enough for a loaded machine to start a process.
+    // Longer patience would not help against these faults. This is enough for a loaded machine to start a process.
     check::set_patience(Duration::from_secs(3));
     let mut trials: Vec<_> = FAULTS.iter().map(trial).collect();
     trials.push(Trial::test("a-server-that-does-not-announce-itself", || Ok(unannounced()?)));
@@ -98,7 +98,7 @@ fn faulty(fault: &str) -> io::Result<(OsString, Vec<OsString>)> {
     Ok((std::env::current_exe()?.into(), vec!["serve".into(), fault.into()]))
 }
 
-/// It is found out, and then it passes what it can pass.
+/// `check` notices it, and then it passes what it can pass.
 fn unannounced() -> Outcome {
     let (program, mut arguments) = faulty("does-not-announce-itself")?;
     arguments.push("{port}".into());
@@ -119,7 +119,7 @@ fn script(name: &str, command: &str) -> io::Result<(std::path::PathBuf, OsString
 
 /// Signals reach the script and not the server: said once, without a hang, and nothing is left behind.
 fn staying_script() -> Outcome {
-    // Nothing may follow in the script, or rather something must: many shells exec the last command by themselves.
+    // Something must follow in the script: many shells exec the last command by themselves.
     let (path, name) = script("stays", "trap : USR1\n")?;
     let text = fs::read_to_string(&path)?.replace("trap : USR1\n ", "");
     fs::write(&path, format!("{}; exit\n", text.trim_end()))?;

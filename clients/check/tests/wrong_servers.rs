@@ -24,7 +24,7 @@ fn answering(
 /// The names of the cases that fail, of those that can be run against a server that is there already.
 #[track_caller]
 fn caught(address: SocketAddr, names: &[&str]) {
-    // Against some of them patience is in vain.
+    // Longer patience would not help against some of them.
     check::set_patience(Duration::from_secs(6));
     for name in names {
         let case = cases().iter().find(|case| case.name == *name).expect("there is such a case");
@@ -138,7 +138,7 @@ fn throwing_held_answers_away_at_the_end_of_the_input_is_caught() {
         let case = cases().iter().find(|case| case.name == "half-close").unwrap();
         case.run(&Target::Running(address)).unwrap();
         let address = server(move |stream| holding_answers(stream, bound, false));
-        // How much the kernel holds is its own affair, and with a bound it may be nearly all.
+        // The kernel decides how much it holds, and with a bound that may be nearly all.
         let caught = (0..5).any(|_| case.run(&Target::Running(address)).is_err());
         assert!(caught || cfg!(not(target_os = "linux")), "bound {bound}");
     }
@@ -154,7 +154,7 @@ fn losing_what_a_short_write_did_not_take_is_caught() {
         loop {
             match stream.read(&mut buffer) {
                 Ok(0) => return,
-                // One write, and whatever it did.
+                // One write, and its result is ignored.
                 Ok(length) => drop(stream.write(&right(&mut session, &buffer[..length]))),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => thread::yield_now(),
                 Err(_) => return,

@@ -56,7 +56,8 @@ impl Bench {
 
     /// How many times as much CPU time the server uses for a message with 900 idle peers as with 10: the median of five
     /// pairs, taken in turns. CPU time, because the time on the clock depends more on which core the scheduler puts
-    /// client and server on than on what the server does. (Where there is no CPU time to be had it has to be the clock.)
+    /// client and server on than on what the server does. (Where the system does not tell the CPU time, it is the
+    /// clock.)
     pub(crate) fn cost_of_idle_peers(&self, stage: &str) -> io::Result<f64> {
         let mut ratios = Vec::new();
         for _ in 0..5 {
@@ -94,8 +95,8 @@ impl Bench {
     /// What a message costs each of the servers, in seconds, when 64 connections send as fast as they are answered, beside so
     /// many idle peers; again and again, and each time all servers in turn.
     ///
-    /// A tenth of a second each: the same work takes up to twice the CPU time when the host has others to serve, for
-    /// seconds or for minutes. Within a round it mostly costs all the same, so the ratios of a round can be believed.
+    /// A tenth of a second each: the same work takes up to twice the CPU time when the host has other work, for seconds
+    /// or for minutes. Within a round this mostly hits all servers alike, so the ratios of a round can be believed.
     pub(crate) fn costs_in_turns<const N: usize>(
         &self,
         stages: [&str; N],
@@ -134,7 +135,7 @@ impl Bench {
     /// How often each of its system calls is made for a message.
     pub(crate) fn calls_per_message(&self, stage: &str) -> io::Result<Vec<(f64, String)>> {
         const MESSAGES: u32 = 1000;
-        // What a connection costs apart from its messages is what one without any costs.
+        // A connection without messages tells what a connection costs apart from its messages.
         let mut calls = [HashMap::new(), HashMap::new()];
         for (calls, messages) in calls.iter_mut().zip([0, MESSAGES]) {
             let server = Server::start(self.executable(stage)?, ["0", "--stats", "-q"])?;

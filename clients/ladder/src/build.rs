@@ -50,11 +50,11 @@ pub fn build(targets: &[String], profile: &str) -> io::Result<Executables> {
     Ok(executables)
 }
 
-/// How cargo is told to build it; none if the workspace has no such thing.
+/// The option that makes cargo build it; `None` if the workspace has no such thing.
 fn option_for(metadata: &Value, package: &str, name: &str) -> Option<&'static str> {
     let packages = metadata["packages"].as_array()?;
     let targets = packages.iter().find(|found| found["name"] == package)?["targets"].as_array()?;
-    // A library may be called as its package's binary is.
+    // A library may have the name of its package's binary.
     targets.iter().filter(|target| target["name"] == name).find_map(|target| {
         match target["kind"][0].as_str()? {
             "bin" => Some("--bin"),

@@ -22,7 +22,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// It in a word or three.
+    /// The verdict in a few words.
     pub fn word(&self) -> &'static str {
         if self.holds { "holds" } else { "does not hold" }
     }
@@ -240,7 +240,7 @@ fn cost_of_tasks(bench: &Bench, idle: usize) -> io::Result<Verdict> {
     )
 }
 
-/// So many, or what the limit of descriptors allows with a few for all else.
+/// `wanted`, or as many as the limit of descriptors allows, with some left for everything else.
 fn as_many_peers(wanted: usize) -> io::Result<usize> {
     Ok(client::raise_descriptor_limit()?.saturating_sub(200).min(wanted))
 }

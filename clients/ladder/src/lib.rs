@@ -2,10 +2,11 @@
 //!
 //! [`build`] builds the stages through cargo, [`measure`] runs one of them under N clients, [`table`] sets what was
 //! measured side by side, [`report`] draws it, and [`claims`] re-measures what the course says, on a [`Bench`].
-//! [`pictures`] makes the drawings that the chapters show.
+//! [`attack`] shows what clients do to them who mean harm; [`pictures`] makes the drawings that the chapters show.
 
 use std::{env, fs, thread};
 
+pub mod attack;
 mod bench;
 mod build;
 pub mod claims;

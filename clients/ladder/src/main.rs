@@ -10,7 +10,8 @@ use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use ladder::report::IdleCost;
 use ladder::{
-    Bench, Settings, Stage, build, claims, machine, measure, notes, pictures, report, select, table,
+    Bench, Settings, Stage, attack, build, claims, machine, measure, notes, pictures, report,
+    select, table,
 };
 use serde_json::json;
 
@@ -36,6 +37,20 @@ enum Command {
         /// Only the claims that contain TEXT (repeatable)
         #[arg(long, value_name = "TEXT")]
         only: Vec<String>,
+    },
+    /// Attacks every stage with silent and with dripping clients, and prints what it suffers, with and without limits
+    Attack {
+        /// How many clients
+        #[arg(short = 'n', value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+        clients: u32,
+
+        /// Only this stage, by its number, or any server by part of its name (repeatable)
+        #[arg(long, value_name = "STAGE")]
+        only: Vec<String>,
+
+        /// Print one JSON array instead of the table
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -100,6 +115,9 @@ fn main() -> ExitCode {
         handler.map_err(io::Error::other).and_then(|()| client::raise_descriptor_limit());
     let outcome = prepared.and_then(|_| match &arguments.command {
         Some(Command::Claims { only }) => check_claims(only, &arguments.profile),
+        Some(Command::Attack { clients, only, json }) => {
+            attack_all(*clients as usize, only, *json, &arguments.profile)
+        }
         None => match &arguments.compare.pictures {
             Some(folder) => draw(folder, arguments.compare.recorded.as_deref(), &arguments.profile),
             None => compare(&arguments.compare, &arguments.profile),
@@ -125,7 +143,7 @@ fn compare(arguments: &Compare, profile: &str) -> io::Result<bool> {
         timeline: arguments.report.is_some(),
     };
     let stages = select(&arguments.only, arguments.all)?;
-    // Before all the measuring: that a page cannot be written is known now.
+    // Before all the measuring: if the page cannot be written, it is known now.
     let page = match &arguments.report {
         Some(path) => Some((path, File::create(path).map_err(|error| unwritable(path, &error))?)),
         None => None,
@@ -229,6 +247,31 @@ fn progress_bar(stage: &str, count: usize, what: &str) -> ProgressBar {
     }
     bar.enable_steady_tick(Duration::from_millis(100));
     bar
+}
+
+/// Whether every stage was built and endured the attacks.
+fn attack_all(clients: usize, only: &[String], json: bool, profile: &str) -> io::Result<bool> {
+    let stages = select(only, false)?;
+    let executables = build(&stages.iter().map(Stage::target).collect::<Vec<_>>(), profile)?;
+    let bar = progress_bar("attacks", stages.len(), "stages");
+    let mut rows = Vec::new();
+    let mut all_right = true;
+    for stage in stages {
+        let built = executables.get(stage.server);
+        let built = built.ok_or_else(|| io::Error::other("it was not built"));
+        match built.and_then(|executable| attack::suffer(executable, stage, clients)) {
+            Ok(suffered) => rows.extend(suffered),
+            Err(error) => {
+                all_right = false;
+                bar.suspend(|| eprintln!("error: {}: {error}", stage.server));
+            }
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let text = if json { format!("{}\n", json!(rows)) } else { attack::table(clients, &rows) };
+    client::printed(io::stdout().write_all(text.as_bytes()))?;
+    Ok(all_right)
 }
 
 /// Whether all of them hold.

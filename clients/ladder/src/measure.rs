@@ -49,7 +49,7 @@ pub struct Measurement {
     pub clients_asked_for: usize,
     /// From the first client's start to the last one's end, in seconds.
     pub elapsed: f64,
-    /// What one client's own pauses take, in seconds: nobody can be faster.
+    /// What one client's own pauses take, in seconds: no server can be faster.
     pub ideal: f64,
     /// The most threads it was seen to have. Linux only.
     pub threads: Option<u64>,
@@ -63,13 +63,14 @@ pub struct Measurement {
     pub cpu: f64,
     /// The most memory it had resident, in bytes.
     pub peak_memory: u64,
-    /// How often a thread went to sleep, until the server was told to stop. By its own count, as is the next.
+    /// How often a thread went to sleep, until the server was told to stop. The server counts it itself, and the next
+    /// too.
     pub voluntary_switches: u64,
     /// How often a thread was interrupted for another.
     pub involuntary_switches: u64,
     /// When each client was greeted, in seconds after the start, in that order.
     pub greeted: Vec<f64>,
-    /// Who did what when, if the server was told to write it down.
+    /// What was done when, if the server was told to write it down.
     #[serde(skip)]
     pub timeline: Option<Timeline>,
 }

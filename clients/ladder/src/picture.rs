@@ -28,11 +28,11 @@ pub(crate) const HEADING: f64 = 38.0;
 /// A drawing.
 #[derive(Clone, Debug)]
 pub struct Picture {
-    /// Its name, which as a file it has too.
+    /// Its name, also as a file.
     pub name: String,
     /// What it is.
     pub title: String,
-    /// What there is to be seen, for those who see it and for those who do not.
+    /// What it shows, in words: also for readers who cannot see it.
     pub caption: String,
     height: f64,
     body: Markup,
@@ -51,7 +51,7 @@ impl Picture {
         for empty in ["rect", "line", "path", "circle"] {
             text = text.replace(&format!("\"></{empty}>"), "\"/>");
         }
-        // A line for each element, for whoever compares two versions.
+        // A line for each element, so that two versions can be compared.
         text.replace("><", ">\n<") + "\n"
     }
 
@@ -111,7 +111,7 @@ pub(crate) fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Colours and what they mean, in as many rows as it takes; and where the last row ends.
+/// Colours and what they mean, in as many rows as it takes; returns also where the last row ends.
 pub(crate) fn legend(entries: &[(&str, &str)], top: f64) -> (Markup, f64) {
     let (mut x, mut y) = (MARGIN, top);
     let mut placed = Vec::new();

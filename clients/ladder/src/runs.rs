@@ -69,7 +69,7 @@ fn ask(address: SocketAddr, number: u64, clock: Instant) -> io::Result<Span> {
     Ok(Span::new(&format!("is {number} prime?"), from, to))
 }
 
-/// What the threads of a server are called, except the first. Linux only: elsewhere nobody is.
+/// What the threads of a server are called, except the first. Linux only: elsewhere there are no names.
 fn thread_names(server: &Server) -> Vec<String> {
     let threads = fs::read_dir(format!("/proc/{}/task", server.pid()));
     let others = threads

@@ -82,7 +82,7 @@ impl Measurement {
     }
 }
 
-/// What this run shows, from its own figures: nothing is said that was not measured just now.
+/// What this run shows, from its own figures: it says only what was measured just now.
 pub fn notes(measurements: &[Measurement]) -> Vec<String> {
     let of = |m: &Measurement| -> Vec<String> {
         note(m).into_iter().map(|note| format!("{}: {note}", m.stage)).collect()
@@ -109,7 +109,7 @@ pub(crate) fn note(m: &Measurement) -> Vec<String> {
     if m.share_in_vain() > 0.5 {
         notes.push(format!("{} of {} accepts and recvs found nothing", m.found_nothing, m.asked));
     }
-    // No figure of this run, but without it the figures would flatter.
+    // Not a figure of this run, but without it the figures would look too good.
     if m.stage == "tokio-echo" {
         notes.push("Tokio's own waits are not among its syscalls, nor in its timeline".to_owned());
     }

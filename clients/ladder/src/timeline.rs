@@ -1,5 +1,5 @@
-//! Who did what when: the server's threads and tasks, from its `--trace`, and the clients, from the client itself. Both
-//! look at the same clock (CLOCK_MONOTONIC).
+//! What was done when: the server's threads and tasks, from its `--trace`, and the clients, from the client itself.
+//! Both look at the same clock (CLOCK_MONOTONIC).
 
 use std::io;
 use std::path::Path;
@@ -108,7 +108,7 @@ impl From<Span> for (String, f64, f64) {
 impl Lane {
     /// When a client was greeted, or else when it began, in seconds.
     pub fn greeted(&self) -> f64 {
-        // It connects before it waits for the greeting, and both are of this kind: connected it is at once, with any server.
+        // It connects before it waits for the greeting, and both are of this kind: any server is connected at once.
         let unnoticed = self.spans.iter().rfind(|span| span.kind == Kind::Unnoticed);
         let greeted = unnoticed.map(|span| span.to);
         greeted.or(self.spans.first().map(|span| span.from)).unwrap_or_default()

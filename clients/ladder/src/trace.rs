@@ -70,7 +70,7 @@ fn server_lanes(trace: &str, started: f64) -> Vec<Lane> {
     // A stable sort: among themselves they stay as they are. (A task may have a number before its thread has one.)
     lanes.sort_by_key(|lane| lane.name.starts_with("task "));
     for lane in &mut lanes {
-        // Whatever contains another begins before it, and ends after it: drawn first it lies underneath.
+        // A span that contains another begins before it, and ends after it: if drawn first, it lies underneath.
         lane.spans.sort_by(|a, b| a.from.total_cmp(&b.from).then(b.to.total_cmp(&a.to)));
     }
     lanes

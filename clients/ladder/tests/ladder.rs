@@ -41,7 +41,7 @@ fn every_stage_is_measured_and_the_figures_are_what_they_must_be() {
         let stage = m["stage"].as_str().unwrap();
         let (elapsed, ideal) = (m["elapsed"].as_f64().unwrap(), m["ideal"].as_f64().unwrap());
         assert_eq!(m["clients"], 4);
-        assert!(elapsed >= ideal, "{stage}: nobody is faster than the client's own pauses");
+        assert!(elapsed >= ideal, "{stage}: no server is faster than the client's own pauses");
         if matches!(stage, "step1-sequential" | "step3-blocking") {
             assert!(elapsed >= 4.0 * ideal, "{stage}: one after another takes four times as long");
         }
@@ -136,6 +136,32 @@ fn the_report_is_one_page_with_a_timeline_for_each_stage() {
 }
 
 #[test]
+fn under_attack_limits_free_threads_and_memory_but_drippers_keep_their_places() {
+    let attack = ["attack", "--profile", "dev", "--only", "2", "-n", "150", "--json"];
+    let output = Command::new(env!("CARGO_BIN_EXE_ladder")).args(attack).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let rows: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = rows.as_array().unwrap();
+    let seen = |row: &Value| {
+        let served = row["newcomer"].is_number();
+        (row["attackers"].as_str().unwrap().to_owned(), row["limits"].as_bool().unwrap(), served)
+    };
+    let expected = [
+        ("silent", false, true),
+        ("silent", true, true),
+        ("dripping", false, true),
+        ("dripping", true, false),
+    ];
+    let expected =
+        expected.map(|(attackers, limits, served)| (attackers.to_owned(), limits, served));
+    assert_eq!(rows.iter().map(seen).collect::<Vec<_>>(), expected);
+    if cfg!(target_os = "linux") {
+        let threads: Vec<_> = rows.iter().map(|row| row["threads"].as_u64().unwrap()).collect();
+        assert!(threads[0] > 150 && threads[1] <= 102 && threads[3] <= 102, "{threads:?}");
+    }
+}
+
+#[test]
 fn a_stage_that_does_not_exist_is_one_line_and_exit_code_1() {
     let output = ladder(&["--only", "step99"]);
     assert_eq!(output.status.code(), Some(1));
@@ -227,7 +253,7 @@ fn a_ladder_that_is_stopped_leaves_nothing_behind_even_if_a_server_is_only_start
         let mut trace = String::new();
         alive.read_line(&mut trace).unwrap();
         sender.send(trace).unwrap();
-        // Ends when nobody is left who could write.
+        // Ends when no writer is left.
         alive.read_to_string(&mut String::new()).unwrap();
         sender.send(String::new()).unwrap();
     });

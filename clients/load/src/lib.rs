@@ -17,6 +17,7 @@ use mio::{Events, Interest, Poll, Token};
 use protocol::{BEGIN, END};
 use serde::Serialize;
 
+pub mod attack;
 mod connection;
 
 use connection::Connection;
@@ -149,7 +150,7 @@ pub fn run_counted(options: &Options, messages: u64) -> io::Result<Report> {
 /// connections, and `visits` of them in all at most. The report counts visits as messages; the latency of one is from
 /// connect to the last byte of the answer. The rate is ignored.
 ///
-/// Each ends with an RST, after all that was owed has come. Whoever closes first with a FIN keeps the port in TIME_WAIT
+/// Each ends with an RST, after all that was owed has come. The side that closes first with a FIN keeps the port in TIME_WAIT
 /// (RFC 9293, 3.6.1), on Linux for a minute, and there are about 28,000 of them: at a few thousand connections per
 /// second they would run out within seconds, and the figure would be that of the port table.
 ///

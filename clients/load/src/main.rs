@@ -2,9 +2,11 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::Parser;
+use load::attack::{Attack, Endured, Kind, attack};
 use load::{Options, Report, run_counted, run_visits};
 use serde_json::json;
 
@@ -45,6 +47,14 @@ struct Arguments {
     #[arg(long, conflicts_with = "rate")]
     connect: bool,
 
+    /// An attack: all connections say nothing, and stay
+    #[arg(long, conflicts_with_all = ["idle", "size", "messages", "rate", "connect", "timeout", "slow"])]
+    silent: bool,
+
+    /// An attack: each connection sends one byte a second of a message that never ends
+    #[arg(long, conflicts_with_all = ["idle", "size", "messages", "rate", "connect", "timeout"])]
+    slow: bool,
+
     /// How long the server may be silent when it owes an answer, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
@@ -56,6 +66,15 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.silent || arguments.slow {
+        return match try_attack(&arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {}", client::describe(&error));
+                ExitCode::FAILURE
+            }
+        };
+    }
     match try_main(&arguments) {
         Ok(mut report) => {
             if let Err(error) = client::printed(print(&report, &arguments)) {
@@ -89,6 +108,31 @@ fn try_main(arguments: &Arguments) -> io::Result<Report> {
     };
     let messages = arguments.messages.unwrap_or(u64::MAX);
     if arguments.connect { run_visits(&options, messages) } else { run_counted(&options, messages) }
+}
+
+fn try_attack(arguments: &Arguments) -> io::Result<()> {
+    client::raise_descriptor_limit()?;
+    let duration = arguments.duration.unwrap_or(5);
+    let endured = attack(
+        &Attack {
+            address: client::listening_address(&arguments.host, arguments.port)?,
+            clients: arguments.connections as usize,
+            kind: if arguments.slow { Kind::Slow } else { Kind::Silent },
+            duration: Duration::from_secs(duration),
+        },
+        &AtomicBool::new(false),
+    )?;
+    let mut stdout = io::stdout();
+    client::printed(if arguments.json {
+        writeln!(stdout, "{}", json!(endured))
+    } else {
+        let Endured { greeted, refused, ended, open } = endured;
+        writeln!(
+            stdout,
+            "{} clients for {duration} s: {greeted} greeted, {refused} refused, {ended} ended by the server, {open} still connected",
+            arguments.connections
+        )
+    })
 }
 
 fn print(report: &Report, arguments: &Arguments) -> io::Result<()> {

@@ -4,12 +4,13 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use check::in_process;
 use check::reports_unwritable_output;
+use load::attack::{Attack, Endured, Kind, attack};
 use load::{Options, run, run_counted, run_visits};
 use protocol::Session;
 
@@ -300,6 +301,57 @@ fn a_server_that_does_not_greet_is_an_error_and_no_hang() {
     let error =
         run(&Options { timeout: Duration::from_millis(300), ..options(address) }).unwrap_err();
     assert!(error.to_string().contains("0 of 5"), "{error}");
+}
+
+fn attacked(address: SocketAddr, kind: Kind) -> Endured {
+    let plan = Attack { address, clients: 40, kind, duration: Duration::from_millis(2500) };
+    attack(&plan, &AtomicBool::new(false)).unwrap()
+}
+
+#[test]
+fn a_server_without_limits_keeps_its_attackers() {
+    for kind in [Kind::Silent, Kind::Slow] {
+        let endured = attacked(right(), kind);
+        assert_eq!(endured, Endured { greeted: 40, refused: 0, ended: 0, open: 40 });
+    }
+}
+
+#[test]
+fn silent_attackers_say_nothing_and_slow_ones_a_byte_a_second() {
+    for (kind, expected) in [(Kind::Silent, 0..=0), (Kind::Slow, 40..=160)] {
+        let received = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&received);
+        attacked(
+            server(move |mut stream| {
+                let mut byte = [0];
+                while let Ok(1) = stream.read(&mut byte) {
+                    count.fetch_add(1, Ordering::SeqCst);
+                }
+            }),
+            kind,
+        );
+        let received = received.load(Ordering::SeqCst);
+        assert!(expected.contains(&received), "{kind:?}: {received} bytes");
+    }
+}
+
+#[test]
+fn attackers_that_are_refused_or_ended_are_counted_as_such() {
+    let refused = attacked(server(drop), Kind::Silent);
+    assert_eq!(refused, Endured { greeted: 0, refused: 40, ended: 0, open: 0 });
+    let ended = attacked(server(|mut stream| stream.write_all(b"*").unwrap()), Kind::Silent);
+    assert_eq!(ended, Endured { greeted: 40, refused: 0, ended: 40, open: 0 });
+}
+
+#[test]
+fn the_command_attacks() {
+    let port = right().port().to_string();
+    let output = binary(&["localhost", &port, "--silent", "-c", "3", "--duration", "1"]);
+    assert!(output.status.success());
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let expected =
+        "3 clients for 1 s: 3 greeted, 0 refused, 0 ended by the server, 3 still connected\n";
+    assert_eq!(stdout, expected);
 }
 
 fn binary(arguments: &[&str]) -> Output {

@@ -81,7 +81,7 @@ impl<'a> Conversation<'a> {
         self.end(result)
     }
 
-    /// A connection that never was.
+    /// A connection that was never made.
     pub(crate) fn without_thread(self, error: &io::Error) -> Connection {
         self.end(Err(format!("no thread: {}", describe(error))))
     }
@@ -188,7 +188,7 @@ impl<'a> Conversation<'a> {
             let patience = self.silent_since + self.run.options.timeout;
             let owed = self.received < self.expected.len();
             if let Some(end) = pause.filter(|_| !owed) {
-                // The server waits for us, and those who wait for its greeting must not blame it.
+                // The server waits for us: connections that wait for its greeting must not blame it.
                 self.heard(end);
             }
             let deadline = match pause {
@@ -260,7 +260,7 @@ impl<'a> Conversation<'a> {
 /// One read(2) that gives up at `deadline` with [`ErrorKind::TimedOut`].
 ///
 /// The wait is poll(2)'s: a read timeout, SO_RCVTIMEO, is rounded up to the kernel's ticks, 10 ms on many systems, and
-/// three pauses would then take 30 ms that no server has cost.
+/// three pauses would then take 30 ms that the server did not cause.
 fn read_until(stream: &mut TcpStream, buffer: &mut [u8], deadline: Instant) -> io::Result<usize> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -281,7 +281,7 @@ fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
-/// How a closed connection shows depends on who was faster, so all of these are one thing to us.
+/// A closed connection shows in several ways, depending on which side was faster. Here all of them mean the same.
 fn is_closed(error: &io::Error) -> bool {
     use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset)

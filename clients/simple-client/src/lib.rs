@@ -2,10 +2,10 @@
 //!
 //! One connection waits for the greeting, then sends three pieces with a pause after each, so that a message is split
 //! over two of them, and reads until all of the reply has come. Every byte of it is checked against
-//! [`protocol::Session`]. With the script's own pauses that takes 2.2 s, however fast the server is: what a run takes
-//! beyond it, the server has cost.
+//! [`protocol::Session`]. With the script's own pauses that takes 2.2 s, however fast the server is: any time beyond
+//! that is the server's.
 //!
-//! [`run`] prints nothing. What happens, it tells its observer as it happens, and sums up in a [`Report`].
+//! [`run`] prints nothing. It tells its observer what happens, as it happens, and sums up in a [`Report`].
 //!
 //! ```no_run
 //! # fn main() -> std::io::Result<()> {
@@ -40,18 +40,18 @@ pub const SCRIPT: [(&[u8], Duration); 3] = [
 /// A conversation needs a few hundred bytes of stack, resolving and formatting a few thousand.
 const STACK: usize = 128 * 1024;
 
-/// Whom to talk to, and how.
+/// Which server to talk to, and how.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// How many connections run at the same time: 1 unless changed.
     pub connections: usize,
-    /// Scales the script's pauses: 1, the course's own, unless changed; 0 is none. Finite and not negative.
+    /// Scales the script's pauses: 1, the course's own, unless changed; 0 means no pauses. Finite and not negative.
     pub delay: f64,
     /// How long the server may be silent when it owes a reply: 10 s unless changed.
     ///
     /// The greeting is another matter: a server that serves one client after the other greets the last of N only when
-    /// the others have left. So a connection gives up waiting for its greeting only when for this long *no* connection of
-    /// the run has heard anything, nor paused with nothing owed to it.
+    /// the others have left. So a connection gives up waiting for its greeting only when for this long *no* connection
+    /// of the run has heard anything, or paused with nothing owed to it.
     pub timeout: Duration,
     server: String,
     addresses: Vec<SocketAddr>,
@@ -77,7 +77,7 @@ impl Options {
         })
     }
 
-    /// What the script's pauses add up to: no server is faster, and none needs to be slower.
+    /// The sum of the script's pauses: no server can be faster, and a server need not be slower.
     pub fn ideal(&self) -> Duration {
         SCRIPT.iter().map(|(_, pause)| pause.mul_f64(self.delay)).sum()
     }
@@ -86,7 +86,7 @@ impl Options {
 /// Something that happened on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// The kernel has connected us. The server need not have noticed.
+    /// The kernel has connected us. The server may not have noticed yet.
     Connected,
     /// The greeting has come.
     Greeted,
@@ -96,14 +96,14 @@ pub enum Event<'a> {
     Received(&'a [u8]),
     /// All of the reply has come; the connection is about to be closed.
     Disconnecting,
-    /// It is over, early, and this is why.
+    /// It has ended early, and this is why.
     Failed(&'a str),
 }
 
 /// Runs all connections at once, each on a thread of its own, and returns when the last one has ended.
 ///
-/// `observe` is told which connection (from 0) and what. It is called on the connection's thread, so by many threads at
-/// once, and what it takes is added to what the connection takes.
+/// `observe` is told which connection (from 0) and what happened. The connection's thread calls it, so many threads
+/// call it at once, and its time is added to the connection's.
 pub fn run(options: &Options, observe: impl Fn(usize, Event<'_>) + Sync) -> Report {
     let run = Run::new(options, &observe);
     let connections = thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! What a run amounted to: for people, as JSON, and as a trace.
+//! The result of a run: for people, as JSON, and as a trace.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};

@@ -30,7 +30,7 @@ impl fmt::Display for Bytes<'_> {
     }
 }
 
-/// What the log says about an event: all that follows the time. Some events it does not mention.
+/// What the log says about an event: all that follows the time. It leaves out some events.
 pub fn message(connection: usize, event: Event<'_>) -> Option<String> {
     match event {
         Event::Greeted => Some(format!("conn{connection} connected...")),

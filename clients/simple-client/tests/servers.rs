@@ -1,4 +1,4 @@
-//! The client against servers that are right, and against servers that are wrong in the ways servers are.
+//! The client against servers that are right, and against servers with typical faults.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -90,7 +90,7 @@ fn the_reply_may_come_a_byte_at_a_time() {
 fn a_server_that_closes_before_it_greets() {
     let address = server(drop);
     let failures = client(address).failures();
-    // The kernel says reset rather than end if bytes of ours were still unread.
+    // The kernel says reset rather than end if our bytes were still unread.
     assert_eq!(failures, ["conn0: the server closed the connection without a greeting"]);
 }
 

@@ -1,5 +1,5 @@
-//! What every client shares and no client teaches: whom to connect to, how many connections it may have, and how an
-//! error reads.
+//! What every client shares but does not teach: where to connect to, how many connections it may have, and the text of
+//! an error.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -9,7 +9,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 /// All addresses of `host`.
 ///
 /// # Errors
-/// It has none: the text names it.
+/// It has no address; the text names the host.
 pub fn resolve(host: &str, port: u16) -> io::Result<impl Iterator<Item = SocketAddr>> {
     (host, port).to_socket_addrs().map_err(|error| {
         let text = describe(&error);
@@ -18,34 +18,33 @@ pub fn resolve(host: &str, port: u16) -> io::Result<impl Iterator<Item = SocketA
     })
 }
 
-/// Of the addresses of `host` (`localhost` often has two) the first that somebody listens on. It takes a connection to
-/// find out.
+/// The first address of `host` (`localhost` often has two) that a server listens on. It makes a connection to find out.
 ///
 /// # Errors
-/// It has no address, or nobody listens there.
+/// It has no address, or no server listens there.
 pub fn listening_address(host: &str, port: u16) -> io::Result<SocketAddr> {
     resolve(host, port)?
         .find(|address| TcpStream::connect(address).is_ok())
-        .ok_or_else(|| io::Error::other(format!("nobody listens on {host}:{port}")))
+        .ok_or_else(|| io::Error::other(format!("no server listens on {host}:{port}")))
 }
 
-/// Raises this process's limit of open files as far as it may, and with it that of the processes it starts; what it is
-/// then. A descriptor for each connection: the usual limit is 1024.
+/// Raises the limit of open files as far as allowed, for this process and those that it starts; returns the new limit.
+/// Each connection needs a descriptor, and the usual limit is 1024.
 ///
 /// # Errors
 /// What setrlimit(2) reports.
 pub fn raise_descriptor_limit() -> io::Result<usize> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    // macOS has no limit here and means OPEN_MAX (setrlimit(2) there).
+    // macOS says that there is no limit, but means OPEN_MAX (setrlimit(2) there).
     let limit = if cfg!(target_os = "macos") { hard.min(10_240) } else { hard.min(1 << 20) };
     setrlimit(Resource::RLIMIT_NOFILE, limit, hard)?;
     Ok(usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
-/// What came of printing, unless nobody reads it: whoever does may leave early (`| head`), and that is no failure of ours.
+/// The result of a print; a closed pipe counts as success, because a reader may leave early (`| head`).
 ///
 /// # Errors
-/// All others: what was to be said is lost.
+/// All other errors: the text is lost.
 pub fn printed(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

@@ -75,8 +75,8 @@ impl Default for Buffers {
 
 /// One client: its stream, its place in the protocol, and what it is owed.
 ///
-/// Dropping the peer drops its stream, and closes it. If it is still owed something, that is offered to the stream once
-/// more, as std's `BufWriter` does it.
+/// Dropping the peer drops its stream, and closes it. What it is still owed is offered to the stream once more, as
+/// std's `BufWriter` does.
 #[derive(Debug)]
 pub struct Peer<S: Write> {
     /// The connection.
@@ -86,7 +86,7 @@ pub struct Peer<S: Write> {
 }
 
 impl<S: Write> Peer<S> {
-    /// What the peer waits for: writability if it is owed something, else readability. Never both, never neither.
+    /// What the peer waits for: writability if it is owed something, else readability. Always exactly one.
     pub fn interest(&self) -> Interest {
         if self.outbox.is_empty() { Interest::READ } else { Interest::WRITE }
     }
@@ -105,8 +105,8 @@ pub fn on_peer_connected<S: Write>(stream: S) -> Peer<S> {
 
 /// The peer may have something to say: receives once and answers at once.
 ///
-/// What the socket does not take of the answer goes to the outbox; the peer is then interested in writability, and not
-/// read again before [`on_peer_ready_send`] has sent it all.
+/// The part of the answer that the socket does not take goes to the outbox. The peer then waits for writability, and is
+/// not read again before [`on_peer_ready_send`] has sent it all.
 ///
 /// # Errors
 /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there was nothing to receive: ask again later. Any other error is the end

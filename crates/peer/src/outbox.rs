@@ -26,7 +26,7 @@ impl Outbox {
         self.bytes.is_empty() // they go when the last has been sent
     }
 
-    /// Sends `bytes`, and keeps what the socket does not take. If others wait already, these wait behind them.
+    /// Sends `bytes`, and keeps what the socket does not take. If earlier bytes still wait, these wait behind them.
     ///
     /// # Errors
     /// Any error is the end of this peer; a full socket is not an error.
@@ -51,8 +51,8 @@ impl Outbox {
 
 /// Sends until the socket takes no more; returns how many bytes it took.
 ///
-/// A short write is followed by another try: only would-block says that the socket is full, and an edge-triggered
-/// server must have heard it, or it will never hear of this socket again.
+/// A short write is followed by another try: only would-block says that the socket is full. An edge-triggered server
+/// that stops before would-block may never be told of this socket again.
 ///
 /// # Errors
 /// Any error but would-block is the end of this peer.

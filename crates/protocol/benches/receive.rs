@@ -23,7 +23,7 @@ fn session(bencher: Bencher<'_, '_>, length: usize) {
     let message = message(length);
     let mut reply = Vec::with_capacity(length);
     let mut session = Session::new();
-    // memchr looks for the CPU's best instructions on its first call: that is not to be timed.
+    // memchr looks for the CPU's best instructions on its first call: that must not be timed.
     session.receive(&message, &mut reply);
     bencher.counter(BytesCount::new(length)).bench_local(|| {
         reply.clear();

@@ -1,5 +1,5 @@
-//! The protocol's definition, one byte at a time: too simple to be wrong, and what [`Session`](crate::Session) and the
-//! servers are tested against.
+//! The protocol's definition, one byte at a time: too simple to be wrong. [`Session`](crate::Session) and the servers
+//! are tested against it.
 
 use crate::{BEGIN, END};
 

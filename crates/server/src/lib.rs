@@ -8,6 +8,7 @@
 //! | [`listener`] | socket, bind, listen; what can go wrong with accept; running out of descriptors |
 //! | [`stream`] | a connected peer: recv, send, and the end of its connection |
 //! | [`sys`] | the system calls that can wait: counted, traced, EINTR retried |
+//! | `limits` | `--max-clients` and `--idle-timeout` |
 //! | [`shutdown`] | SIGINT and SIGTERM |
 //! | [`linger()`] | the end of all connections when the server is told to stop |
 //! | [`signals`] | signals as readable bytes, for an event loop (step 7) |
@@ -17,6 +18,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+mod limits;
 mod linger;
 pub mod listener;
 pub mod logging;
@@ -35,7 +37,7 @@ pub use stream::Stream;
 
 /// Runs one stage: logging, signals, the listener, then `serve` until SIGINT or SIGTERM, then the summary.
 ///
-/// An error, be it the listener's or the stage's, becomes one line on stderr and exit code 1.
+/// An error of the listener or of the stage becomes one line on stderr and exit code 1.
 pub fn run(options: &Options, serve: impl FnOnce(Listener) -> io::Result<()>) -> ExitCode {
     match try_run(options, serve) {
         Ok(()) => ExitCode::SUCCESS,
@@ -49,6 +51,7 @@ pub fn run(options: &Options, serve: impl FnOnce(Listener) -> io::Result<()>) ->
 fn try_run(options: &Options, serve: impl FnOnce(Listener) -> io::Result<()>) -> io::Result<()> {
     logging::start(options)?;
     shutdown::install(options.once)?;
+    limits::start(options)?;
     let listener = Listener::bind(&options.host, options.port, options.backlog)?;
     // Scripts read the port here, so it must not linger in a buffer. A pipe that nobody reads is no reason to stop.
     let mut stdout = io::stdout();

@@ -47,6 +47,11 @@ fn left_behind() -> MutexGuard<'static, LeftBehind> {
     LEFT_BEHIND.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How many streams there are, those that are being ended in order included.
+pub(crate) fn open() -> usize {
+    OPEN.load(Ordering::Relaxed)
+}
+
 pub(crate) fn count_open() {
     OPEN.fetch_add(1, Ordering::Relaxed);
 }

@@ -12,7 +12,7 @@ use nix::sys::socket::{
 };
 use tracing::{debug, warn};
 
-use crate::{Stream, context, describe, shutdown, statistics, sys};
+use crate::{Stream, context, describe, limits, shutdown, statistics, sys};
 
 /// A refusal this soon after another belongs to the same row.
 const SAME_ROW: Duration = Duration::from_secs(10);
@@ -85,7 +85,16 @@ impl Listener {
     pub fn accept(&mut self) -> io::Result<Option<Stream>> {
         while !shutdown::requested() {
             match sys::accept(&self.socket, self.nonblocking) {
-                Ok(peer) if self.reserve.is_some() => return Ok(Some(Stream::new(peer))),
+                Ok(peer) if self.reserve.is_some() => {
+                    let stream = Stream::new(peer);
+                    match limits::too_many() {
+                        None => return Ok(Some(stream)),
+                        Some(error) => {
+                            drop(stream);
+                            self.refused(error);
+                        }
+                    }
+                }
                 // It sits on the reserve's descriptor. It may stay if there is another one by now.
                 Ok(peer) => match open_reserve() {
                     Ok(file) => {

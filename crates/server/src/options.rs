@@ -1,6 +1,7 @@
 //! The command line that every server understands.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What every stage can be told. A stage flattens it into its own arguments.
 #[derive(Clone, Debug, clap::Args)]
@@ -16,6 +17,14 @@ pub struct Options {
     /// How many connections may wait, established, for accept (the kernel caps it: net.core.somaxconn)
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(i32).range(1..))]
     pub backlog: i32,
+
+    /// How many clients may be connected at a time; the next one is refused
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_clients: Option<u32>,
+
+    /// End a client that has taken and given nothing for so long
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub idle_timeout: Option<Duration>,
 
     /// Log every call that can wait
     #[arg(short, long)]
@@ -43,4 +52,12 @@ impl Options {
     pub fn verbose(&self) -> Self {
         Options { verbose: true, ..self.clone() }
     }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    const A_DAY: f64 = 86_400.0;
+    let number = text.parse().ok().filter(|number| (0.01..=A_DAY).contains(number));
+    number
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "a number from 0.01 to 86400 is needed".to_owned())
 }

@@ -12,6 +12,7 @@ use crate::syscall::Syscall;
 
 static ACCEPTED: AtomicU64 = AtomicU64::new(0);
 static REFUSED: AtomicU64 = AtomicU64::new(0);
+static TIMED_OUT: AtomicU64 = AtomicU64::new(0);
 static CALLS: [AtomicU64; Syscall::ALL.len()] = [const { AtomicU64::new(0) }; _];
 static WOULD_BLOCK: [AtomicU64; Syscall::ALL.len()] = [const { AtomicU64::new(0) }; _];
 static STOPPED: [AtomicU64; Syscall::ALL.len()] = [const { AtomicU64::new(0) }; _];
@@ -22,6 +23,10 @@ pub(crate) fn count_accepted() {
 
 pub(crate) fn count_refused() {
     REFUSED.fetch_add(1, Ordering::Relaxed);
+}
+
+pub(crate) fn count_timed_out() {
+    TIMED_OUT.fetch_add(1, Ordering::Relaxed);
 }
 
 #[inline]
@@ -78,10 +83,14 @@ pub(crate) fn switches() -> Switches {
 /// server was told to stop.
 pub(crate) fn report(json: bool, switches: Switches) {
     let refused = REFUSED.load(Ordering::Relaxed);
+    let timed_out = TIMED_OUT.load(Ordering::Relaxed);
     let clients = clients();
     let mut text = format!("served {clients} clients");
     if refused > 0 {
         let _ = write!(text, ", refused {refused}");
+    }
+    if timed_out > 0 {
+        let _ = write!(text, ", ended {timed_out} that were silent");
     }
     let mut members = String::new();
     for call in Syscall::ALL {
@@ -105,7 +114,7 @@ pub(crate) fn report(json: bool, switches: Switches) {
         let Switches { voluntary, involuntary } = switches;
         let _ = writeln!(
             io::stdout(),
-            r#"{{"server":{server:?},"clients":{clients},"refused":{refused},"syscalls":{{{members}}},"switches":{{"voluntary":{voluntary},"involuntary":{involuntary}}}}}"#
+            r#"{{"server":{server:?},"clients":{clients},"refused":{refused},"timed_out":{timed_out},"syscalls":{{{members}}},"switches":{{"voluntary":{voluntary},"involuntary":{involuntary}}}}}"#
         );
     }
 }

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use tracing::{debug, info};
 
 use crate::sys::{Syscall, call};
-use crate::{context, linger, shutdown, statistics};
+use crate::{context, limits, linger, shutdown, statistics};
 
 /// A connected peer. It logs its own coming, failing and going.
 ///
@@ -35,6 +35,7 @@ impl Stream {
         info!("peer {name} connected");
         statistics::count_accepted();
         linger::count_open();
+        limits::heard(&socket, name);
         Stream { socket: Some(socket), name, served: false, failed: false }
     }
 
@@ -69,7 +70,7 @@ impl Stream {
     /// unread is a reset, and a reset throws away what is on its way to the peer (RFC 9112, 9.6).
     pub fn close_gently(mut self) {
         if !shutdown::requested()
-            && let Some(socket) = self.socket.take()
+            && let Some(socket) = self.release()
         {
             linger::alone(socket);
             self.done();
@@ -78,6 +79,10 @@ impl Stream {
 
     fn socket(&self) -> &TcpStream {
         self.socket.as_ref().expect("it is taken when the stream is dropped, not before")
+    }
+
+    fn release(&mut self) -> Option<TcpStream> {
+        self.socket.take().inspect(limits::forget)
     }
 
     /// The socket, if there is any point in a call.
@@ -89,6 +94,7 @@ impl Stream {
         match &result {
             Ok(bytes) => {
                 self.served = true;
+                limits::heard(self.socket(), self.name);
                 debug!("{} returned {bytes} bytes", call.name());
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -169,8 +175,7 @@ impl AsRawFd for Stream {
 /// serves.
 impl From<Stream> for OwnedFd {
     fn from(mut stream: Stream) -> Self {
-        let socket =
-            stream.socket.take().expect("it is taken when the stream is dropped, not before");
+        let socket = stream.release().expect("it is taken when the stream is dropped, not before");
         linger::count_closed();
         socket.into()
     }
@@ -178,7 +183,7 @@ impl From<Stream> for OwnedFd {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        let Some(socket) = self.socket.take() else { return };
+        let Some(socket) = self.release() else { return };
         if shutdown::requested() && !self.failed {
             linger::take_over(socket);
         } else {

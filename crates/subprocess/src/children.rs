@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 /// How long children get to leave after SIGTERM: their own second of grace, and some for a loaded machine.
 const LEAVE: Duration = Duration::from_secs(3);
 
-/// Waits until a child has ended: which, and how. See wait(2).
+/// Waits until a child has ended; returns which, and how. See wait(2).
 ///
 /// # Errors
 /// A signal came first, or there is no child.
@@ -27,8 +27,8 @@ pub fn ended() -> Option<(Pid, String)> {
     wait_for_any(libc::WNOHANG).ok().flatten()
 }
 
-/// waitpid(2) itself: nix's has no name for a real-time signal, and makes an error of the death of its victim, who has been
-/// reaped all the same.
+/// waitpid(2) itself: nix's has no name for a real-time signal, and returns an error when one kills a child, although
+/// it has reaped the child.
 fn wait_for_any(options: libc::c_int) -> Result<Option<(Pid, String)>, Errno> {
     let mut status = 0;
     // SAFETY: `status` is where waitpid may write.
@@ -61,7 +61,7 @@ pub fn stop(mut children: Vec<Pid>) {
             match wait_for_any(libc::WNOHANG) {
                 Err(Errno::ECHILD) => return,
                 Ok(None) | Err(_) => thread::sleep(Duration::from_millis(1)),
-                // From here on its id may be somebody else's.
+                // From here on its id may be another process's.
                 Ok(Some((dead, _))) => children.retain(|&pid| pid != dead),
             }
         }

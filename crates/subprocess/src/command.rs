@@ -72,7 +72,7 @@ fn display(name: &OsStr) -> impl std::fmt::Display + '_ {
     std::path::Path::new(name).display()
 }
 
-/// Reads a pipe to its end on a thread, so that the server never waits for somebody to read what it prints.
+/// Reads a pipe to its end on a thread, so that the server never waits for a reader of what it prints.
 pub(crate) fn drain(read: impl FnOnce() -> String + Send + 'static) -> mpsc::Receiver<String> {
     let (sender, text) = mpsc::channel();
     thread::spawn(move || sender.send(read()));
@@ -85,7 +85,7 @@ pub(crate) fn read_all(mut pipe: impl Read) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// What a process that has ended has written. A pipe is at its end when *all* who can write to it have closed it.
+/// What a process that has ended has written. A pipe ends when *all* its writers have closed it.
 pub(crate) fn text(pipe: &mpsc::Receiver<String>) -> io::Result<String> {
     pipe.recv_timeout(CLOSE).map_err(|_| {
         io::Error::other(

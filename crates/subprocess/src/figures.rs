@@ -32,8 +32,8 @@ impl Server {
         Some(Duration::from_millis(ticks * 10)) // proc_pid_stat(5): clock ticks, 100 a second on all of Linux's platforms
     }
 
-    /// How much CPU time its threads have used that have not ended, to the nanosecond: the first field of their
-    /// `schedstat` (the kernel's Documentation/scheduler/sched-stats.rst).
+    /// How much CPU time its living threads have used, to the nanosecond: the first field of their `schedstat` (the
+    /// kernel's Documentation/scheduler/sched-stats.rst).
     pub fn cpu_time_of_threads(&self) -> Option<Duration> {
         let mut nanoseconds = 0;
         for thread in fs::read_dir(format!("/proc/{}/task", self.pid())).ok()? {

@@ -38,7 +38,7 @@ pub struct Server {
 /// A server that has ended.
 #[derive(Clone, Debug)]
 pub struct Finished {
-    /// How.
+    /// How it ended.
     pub status: ExitStatus,
     /// What it printed after its first line.
     pub stdout: String,
@@ -52,7 +52,7 @@ impl Server {
     /// Starts `program` and waits until it prints `Listening on ADDRESS`.
     ///
     /// # Errors
-    /// It cannot be started, or ends, or says something else first: the text contains what it had to say.
+    /// It cannot be started, or ends, or says something else first: the text contains its messages.
     pub fn start(
         program: impl AsRef<OsStr>,
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
@@ -167,7 +167,7 @@ impl Server {
         }
     }
 
-    /// Ends it; `text` and what it had to say on stderr.
+    /// Ends it; returns `text` and its stderr as an error.
     fn failed_to_start(self, text: &str) -> io::Error {
         let _ = self.signal(Signal::SIGKILL);
         match self.wait(STOP) {
@@ -207,7 +207,7 @@ impl Server {
     /// What kill(2) reports.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         if self.ended.is_some() {
-            return Err(io::Error::from(nix::Error::ESRCH)); // its id may be somebody else's by now
+            return Err(io::Error::from(nix::Error::ESRCH)); // its id may be another process's by now
         }
         Ok(signal::kill(self.pid, signal)?)
     }
@@ -225,7 +225,7 @@ impl Server {
     /// Waits for it to end by itself.
     ///
     /// # Errors
-    /// It does not within `limit`; it has been killed then.
+    /// It has not ended within `limit`; it has been killed then.
     pub fn wait(mut self, limit: Duration) -> io::Result<Finished> {
         let deadline = Instant::now() + limit;
         let (status, mut usage) = loop {
@@ -263,7 +263,7 @@ impl Drop for Server {
     }
 }
 
-/// An address on loopback where no process listens now. One may a moment later.
+/// An address on loopback where no process listens now. A moment later one may.
 ///
 /// # Errors
 /// No port is free.
@@ -283,8 +283,8 @@ fn running() -> MutexGuard<'static, Vec<i32>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Kills all servers that run, those included that have not said yet where they listen: for a program that is itself told
-/// to stop, and has no time for [`Server::stop`]. It must end at once: from here on no server can be started or reaped.
+/// Kills all servers that run, even those that have not said yet where they listen: for a program that is told to stop,
+/// and has no time for [`Server::stop`]. The program must end at once: from here on no server can be started or reaped.
 pub fn kill_all() {
     let running = running();
     for &process in &*running {
@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn cpu_time_of_threads_is_finer_than_a_tick() {
         let server = server("while :; do :; done");
-        // No such statistics, no test.
+        // Without such statistics there is nothing to test.
         let Some(first) = server.cpu_time_of_threads() else { return };
         let deadline = Instant::now() + START;
         let grown = loop {

@@ -18,7 +18,7 @@ pub struct Usage {
     pub peak_memory: u64,
 }
 
-/// wait4(2): reaps the process and says what it has used; none if it still runs and `options` say not to wait.
+/// wait4(2): reaps the process and returns what it has used; `None` if it still runs and `options` say not to wait.
 pub(crate) fn wait4(pid: Pid, options: libc::c_int) -> io::Result<Option<(ExitStatus, Usage)>> {
     let mut status = 0;
     // SAFETY: an rusage of zeros is a valid value.

@@ -1,6 +1,6 @@
 //! A task that computes holds up all the others: the thread can poll the next task only when this poll has returned.
-//! `--mode` says who tests a number: the task (`block`), a thread of the pool (`pool`), or the task, which lets the others
-//! have their turn now and then (`yield`). A ticker beside it says how late it was.
+//! `--mode` says who tests a number: the task (`block`), a thread of the pool (`pool`), or the task with pauses in
+//! which the others are polled (`yield`). A ticker beside it says how late it was.
 //!
 //! `cargo run --release -p async-await --example blocking -- --mode block`
 
@@ -23,18 +23,18 @@ struct Arguments {
     #[arg(long, value_enum, default_value_t = Mode::Block)]
     mode: Mode,
 
-    /// The number; a great prime takes longest
+    /// The number; a large prime takes longest
     #[arg(long, value_name = "N", default_value_t = 20_000_000_000_000_003)]
     number: u64,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Mode {
-    /// The task: nobody else is polled meanwhile
+    /// The task: no other task is polled meanwhile
     Block,
     /// A thread of the pool: the task sleeps meanwhile
     Pool,
-    /// The task; after every ten thousand divisions the others have their turn
+    /// The task; after every ten thousand divisions the other tasks are polled
     Yield,
 }
 
@@ -76,7 +76,7 @@ fn is_prime(number: u64) -> bool {
     number >= 2
 }
 
-/// The same, but it lets the others have their turn.
+/// The same, but it gives the thread back now and then.
 async fn is_prime_with_pauses(number: u64) -> bool {
     for divisor in 2..=number.isqrt() {
         if number.is_multiple_of(divisor) {

@@ -1,6 +1,7 @@
-//! A future can be dropped at any `.await`: `timeout` does it, and `select`. What it had begun stays half done. `--mode`:
-//! a reader loses what it has received of a line (`lost`), or keeps it outside of the future (`kept`); a writer leaves half
-//! a line in the stream (`half-written`), or hands its lines to a task that nobody drops, and that task writes (`whole`).
+//! A future can be dropped at any `.await`: `timeout` and `select` do that. Its work then stays half done. `--mode`:
+//! a reader loses the received part of a line (`lost`), or keeps it outside of the future (`kept`); a writer leaves
+//! half a line in the stream (`half-written`), or hands its lines to a task that is never dropped and writes them
+//! (`whole`).
 //!
 //! `cargo run --release -p async-await --example cancellation -- --mode lost`
 
@@ -37,7 +38,7 @@ const PAUSE: Duration = Duration::from_millis(150);
 fn main() -> io::Result<()> {
     let mode = Arguments::parse().mode;
     let received = block_on(async move {
-        let (output, input) = channel(4); // a stream of bytes: four of them may be on their way
+        let (output, input) = channel(4); // a stream of bytes: four of them may be in transit
         match mode {
             Mode::Lost | Mode::Kept => Ok(read_impatiently(mode, input, output).await),
             Mode::HalfWritten | Mode::Whole => write_impatiently(mode, input, output).await,
@@ -104,7 +105,7 @@ async fn write_impatiently(
     for line in LINES {
         let sent = match mode {
             Mode::HalfWritten => timeout(PATIENCE, write_all(&output, line)).await.is_some(),
-            // Dropped or not: the queue has all of the line or nothing of it.
+            // Even if the future is dropped, the queue has the whole line or nothing of it.
             _ => timeout(PATIENCE, queue.send(line)).await.is_some(),
         };
         if !sent {
@@ -115,14 +116,15 @@ async fn write_impatiently(
     reader.await
 }
 
-/// Sends all of `text`, and waits whenever there is no room. If it is dropped, nobody knows how much has been sent.
+/// Sends all of `text`, and waits whenever there is no room. If it is dropped, it is not known how much has been sent.
 async fn write_all(output: &Sender<u8>, text: &str) {
     for byte in text.bytes() {
         let _ = output.send(byte).await; // the reader reads to the end
     }
 }
 
-/// Returns the next line, none at the end. If it is dropped, what it has received is in `line`: the next call goes on.
+/// Returns the next line, none at the end. If it is dropped, the received part stays in `line`, and the next call goes
+/// on.
 async fn read_line(input: &mut Receiver<u8>, line: &mut Vec<u8>) -> Option<String> {
     while !line.ends_with(b"\n") {
         line.push(input.recv().await?);

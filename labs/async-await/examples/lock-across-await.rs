@@ -1,6 +1,6 @@
-//! A task sleeps at `.await` while it has a mutex locked (`--mode held`). The next task that locks it puts the thread to
-//! sleep, and on this thread the first task would have to go on to unlock it: a deadlock. The cure: unlock before `.await`,
-//! if others may come in between (`released`); if not, a lock that is awaited: a semaphore of one permit (`permit`).
+//! A task sleeps at `.await` while it has a mutex locked (`--mode held`). The next task that locks it puts the thread
+//! to sleep, and the first task needs this thread to unlock it: a deadlock. The cure: unlock before `.await`, if other
+//! tasks may come in between (`released`); if not, a lock that is awaited: a semaphore of one permit (`permit`).
 //!
 //! `cargo run --release -p async-await --example lock-across-await -- --mode held`
 
@@ -68,7 +68,7 @@ async fn run(mode: Mode, lines: Arc<Lines>) -> Result<(), JoinError> {
     Ok(())
 }
 
-#[allow(clippy::await_holding_lock)] // without this line clippy would have told us
+#[allow(clippy::await_holding_lock)] // without this line clippy would warn
 async fn held(name: &str, lines: &Lines) {
     let mut lines = lock(lines);
     print(&mut lines, name, "the first step");

@@ -1,7 +1,8 @@
 //! A future waits for a flag that another thread sets. If it checks the flag and then leaves its waker (`--mode
-//! check-then-register`), the flag may be set in between: the other thread finds no waker, and the task sleeps for ever.
-//! The cure: leave the waker, then check (`register-then-check`). Here barriers make the other thread come right after the
-//! check. Without them it rarely does, and a test seldom sees it; loom tries every order, and does: `tests/models.rs`.
+//! check-then-register`), the flag may be set in between: the other thread finds no waker, and the task sleeps for
+//! ever. The cure: leave the waker, then check (`register-then-check`). Here barriers make the other thread come right
+//! after the check. Without barriers that is rare, and a test seldom sees it. loom tries every order and finds it:
+//! `tests/models.rs`.
 //!
 //! `cargo run --release -p async-await --example lost-wakeup -- --mode check-then-register`
 
@@ -53,7 +54,7 @@ fn main() -> io::Result<()> {
     })?;
     block_on(async move {
         let waiter = Arc::clone(&flag);
-        // In a task of its own. In this one the timer's wake-up would poll the future too, and hide what is wrong.
+        // The waiter is a task of its own. In this task the timer's wakeup would poll the future too, and hide the bug.
         let task = spawn(async move { waiter.wait(mode).await });
         let ended = timeout(PATIENCE, task).await == Some(Ok(()));
         println!("the flag is set: {}", flag.is_set());
@@ -101,7 +102,7 @@ impl Flag {
         *self.waker() = Some(waker.clone());
     }
 
-    /// Has the other thread set the flag, at the worst time.
+    /// Lets the other thread set the flag, at the worst time.
     fn have_it_set(&self) {
         self.gap.wait();
         self.gap.wait();

@@ -1,6 +1,7 @@
 //! `.await` gives the thread back only if there is something to wait for. A task that always finds room in a channel to
-//! send, and always something to receive, keeps the thread (`--mode starve`). The cure: it lets the others have their turn
-//! now and then (`yield`); or what it awaits says "pending" once in 128 times, ready or not (`budget`), as Tokio's types do.
+//! send, and always something to receive, keeps the thread (`--mode starve`). The cure: the task gives the thread back
+//! now and then (`yield`); or the awaited future says "pending" once in 128 times, ready or not (`budget`), as Tokio's
+//! types do.
 //!
 //! `cargo run --release -p async-await --example never-yields -- --mode starve`
 
@@ -31,9 +32,9 @@ struct Arguments {
 enum Mode {
     /// Never: it has nothing to wait for
     Starve,
-    /// It lets the others have their turn after every 128 rounds
+    /// It calls yield_now after every 128 rounds
     Yield,
-    /// It does nothing for it: what it awaits has a budget of 128
+    /// The future that it awaits has a budget of 128, and says "pending" when that is spent
     Budget,
 }
 
@@ -83,7 +84,7 @@ async fn within<F: Future>(budget: &mut u32, future: F) -> F::Output {
     poll_fn(|context| {
         if *budget == 0 {
             *budget = BUDGET;
-            context.waker().wake_by_ref(); // nobody else will: there is nothing to wait for
+            context.waker().wake_by_ref(); // no event will do it: there is nothing to wait for
             return Poll::Pending;
         }
         let polled = future.as_mut().poll(context);

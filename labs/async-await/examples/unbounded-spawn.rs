@@ -1,6 +1,6 @@
-//! A task costs little, but what it holds may be much. A server that spawns a task for every request (`--mode unbounded`)
-//! lets others decide how much memory it needs. The cure: take a permit of a semaphore before you spawn (`limited`). While
-//! there is none the server takes no more requests, and those who send them have to wait: backpressure.
+//! A task costs little, but it may hold much. A server that spawns a task for every request (`--mode unbounded`) lets
+//! its clients decide how much memory it needs. The cure: take a permit of a semaphore before you spawn (`limited`).
+//! While no permit is left the server takes no more requests, and the clients have to wait: backpressure.
 //!
 //! `cargo run --release -p async-await --example unbounded-spawn -- --mode unbounded`
 
@@ -24,7 +24,7 @@ struct Arguments {
 enum Mode {
     /// All
     Unbounded,
-    /// A hundred: so many permits there are
+    /// A hundred: that is the number of permits
     Limited,
 }
 
@@ -66,7 +66,7 @@ async fn serve_all(mode: Mode) -> usize {
         most = most.max(Rc::strong_count(&tasks) - 1); // one is ours
     }
     drop(running);
-    all_have_ended.recv().await; // nobody sends: this returns when no task holds a sender any more
+    all_have_ended.recv().await; // no task sends: this returns when no task holds a sender any more
     most
 }
 

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use crate::semaphore::{Semaphore, Take};
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A channel that holds `capacity` items, one at the least. Both ends may be on any thread.
+/// A channel that holds `capacity` items, at least one. Both ends may be on any thread.
 pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     let room = Semaphore::new(capacity.max(1));
     let items = Mutex::new(Some(VecDeque::new()));
@@ -22,7 +22,7 @@ struct Shared<T> {
     /// None when the receiver has gone.
     items: Mutex<Option<VecDeque<T>>>,
     room: Semaphore,
-    /// A permit for each item; and no end of them when the last sender has gone.
+    /// A permit for each item; as many as there can be when the last sender has gone.
     filled: Semaphore,
 }
 
@@ -35,12 +35,12 @@ impl<T> Shared<T> {
 /// The end that items are put in at. Clones are the same end.
 pub struct Sender<T>(Arc<LastSender<T>>);
 
-/// What all clones share: it goes with the last of them.
+/// What all clones share: it is dropped with the last clone.
 struct LastSender<T>(Arc<Shared<T>>);
 
 impl<T> Sender<T> {
-    /// Waits for room, and puts `item` in. A producer that is faster than the receiver is held up here. If it is dropped while
-    /// it waits, the item is dropped with it.
+    /// Waits for room, and puts `item` in. A producer that is faster than the receiver is held up here. If it is
+    /// dropped while it waits, the item is dropped with it.
     ///
     /// # Errors
     /// The receiver has gone. The item comes back.
@@ -49,7 +49,7 @@ impl<T> Sender<T> {
         self.put(item)
     }
 
-    /// Puts `item` in where there is room for certain.
+    /// Puts `item` in. There must be room.
     pub(crate) fn put(&self, item: T) -> Result<(), T> {
         match &mut *self.0.0.items() {
             Some(items) => items.push_back(item),
@@ -96,6 +96,6 @@ impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         let items = self.shared.items().take();
         drop(items);
-        self.shared.room.release(usize::MAX); // nobody needs to wait for room any more
+        self.shared.room.release(usize::MAX); // senders need not wait for room any more
     }
 }

@@ -4,17 +4,17 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 
-/// Which of two was first.
+/// Which of two futures was ready first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Either<A, B> {
-    /// With what it has come to.
+    /// The first, with its result.
     First(A),
-    /// Likewise.
+    /// The second, with its result.
     Second(B),
 }
 
-/// Waits for the first of two, and drops the other at the `.await` where it sleeps: what that one had begun stays half
-/// done. If both are ready at once, it is `first`.
+/// Waits until one of two is ready, and drops the other at the `.await` where it sleeps: work that it had begun stays
+/// half done. If both are ready at once, `first` wins.
 pub async fn select<A: Future, B: Future>(first: A, second: B) -> Either<A::Output, B::Output> {
     let (mut first, mut second) = (pin!(first), pin!(second));
     poll_fn(|context| match first.as_mut().poll(context) {
@@ -33,7 +33,7 @@ pub async fn join<A: Future, B: Future>(first: A, second: B) -> (A::Output, B::O
     }
 }
 
-/// Lets the other tasks, and the kernel's news, have their turn.
+/// Gives the thread back once: the other tasks are polled, and the kernel is asked for events.
 pub async fn yield_now() {
     let mut has_yielded = false;
     poll_fn(|context| {

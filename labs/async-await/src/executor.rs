@@ -15,13 +15,13 @@ use crate::channel::{Receiver, channel};
 use crate::reactor::Reactor;
 use crate::run_queue::{RunQueue, TaskWaker};
 
-/// Runs `future` to its end, and with it the tasks that it spawns. Those that are left when it has ended are dropped.
+/// Runs `future` to its end, and with it the tasks that it spawns. Tasks that are left when it has ended are dropped.
 ///
 /// A turn has three parts, the three lines of its loop: poll the tasks that have been woken; see whether the future has
 /// ended; sleep until the kernel, a timer or another thread wakes a task.
 ///
-/// Inside a task it is a blocking call like any other: the other tasks of its thread wait until it returns. Its executor is
-/// another one: what was made outside of it (a stream, a sleep) is not woken inside.
+/// Inside a task it is a blocking call like any other: the other tasks of its thread wait until it returns. It has an
+/// executor of its own, which does not wake a stream or a sleep that was made outside.
 ///
 /// # Errors
 /// No descriptor is left for the poller, or it fails; or the future panicked.
@@ -32,7 +32,7 @@ pub fn block_on<T: 'static>(future: impl Future<Output = T> + 'static) -> io::Re
     let executor = Rc::new(Executor { tasks, run_queue, reactor, pool, stopping });
     let outer = CURRENT.replace(Some(Rc::clone(&executor)));
     let mut main = spawn(future);
-    // Nobody needs to wake this thread for the result: it asks in every turn.
+    // The result needs no waker: the loop asks for it in every turn.
     let mut context = Context::from_waker(Waker::noop());
     let outcome = loop {
         executor.poll_woken_tasks();
@@ -43,7 +43,7 @@ pub fn block_on<T: 'static>(future: impl Future<Output = T> + 'static) -> io::Re
             break Err(error);
         }
     };
-    // While there is an executor: what the tasks have may need it.
+    // While there is an executor: the tasks' variables may need it when they are dropped.
     let _ = catch(|| drop(executor.tasks.take()));
     CURRENT.set(outer);
     outcome
@@ -63,7 +63,7 @@ pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> JoinHandl
             Err(panic) => Poll::Ready(Err(panic)),
         });
         let result = polled.await;
-        let _ = catch(|| drop((sender.put(result), future))); // it may be that nobody waits for it
+        let _ = catch(|| drop((sender.put(result), future))); // the join handle may have been dropped
     });
     executor.tasks.borrow_mut().insert_with(|key| {
         let waker = TaskWaker::new(key, Arc::clone(&executor.run_queue));
@@ -86,8 +86,8 @@ pub fn spawn_blocking<T: Send + 'static>(
     JoinHandle(receiver)
 }
 
-/// The result of a task, or of work on the pool, to be awaited. If it panicked that is an error here, and the end of
-/// nothing else.
+/// The result of a task, or of work on the pool, to be awaited. If the task or the work panicked, that is an error
+/// here, and ends nothing else.
 pub struct JoinHandle<T>(Receiver<Result<T, WorkError>>);
 
 impl<T> Future for JoinHandle<T> {
@@ -117,11 +117,11 @@ struct Task {
 }
 
 impl Executor {
-    /// Those that are woken meanwhile are polled in the next turn, after the kernel has been asked: tasks that wake each
-    /// other for ever do not keep the rest from their I/O.
+    /// Tasks that are woken meanwhile are polled in the next turn, after the kernel has been asked. So tasks that wake
+    /// each other for ever do not keep the others from their I/O.
     fn poll_woken_tasks(&self) {
         for key in self.run_queue.take() {
-            // Out of its slot, so that it can spawn others while it is polled.
+            // The task is taken out of its slot, so that it can spawn others while it is polled.
             let taken = self.tasks.borrow_mut().get_mut(key).and_then(Option::take);
             let Some(mut task) = taken else { continue }; // it has ended
             task.waker.begin_poll();
@@ -134,7 +134,8 @@ impl Executor {
                 _ => drop(tasks.remove(key)),
             }
         }
-        // Told to stop, every call reports the end at once: a task that waits for one need wait no longer.
+        // The server was told to stop. From now on every call reports the end at once, so each task is polled once
+        // more.
         if shutdown::requested() && !self.stopping.replace(true) {
             let tasks = self.tasks.borrow();
             tasks.iter().filter_map(|(_, task)| task.as_ref()).for_each(|t| t.waker.schedule());

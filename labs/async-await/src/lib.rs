@@ -19,22 +19,22 @@
 //! # }
 //! ```
 //!
-//! A *future* is something that can be polled: it says what it has come to, or that it is pending. A *task* is a future
-//! that the executor polls. Whoever says "pending" has left the task's *waker* where it will be called. That is the whole
-//! contract, and each module is a part of it:
+//! A *future* is something that can be polled: it returns its result, or says that it is pending. A *task* is a future
+//! that the executor polls. A future that says "pending" has left the task's *waker* where it will be called. That is
+//! the whole contract, and each module is a part of it:
 //!
 //! | module | what it is | what Tokio calls it |
 //! | --- | --- | --- |
 //! | `executor` | the tasks, and the loop that polls them: `block_on`, `spawn` | runtime, scheduler |
-//! | `run_queue` | who is to be polled next: what a waker does | run queue, task header |
-//! | `reactor` | who waits for which descriptor | I/O driver, `AsyncFd` |
-//! | `timer` | who waits for what time: `sleep`, `timeout` | time driver |
+//! | `run_queue` | which tasks are polled next: what a waker does | run queue, task header |
+//! | `reactor` | which task waits for which descriptor | I/O driver, `AsyncFd` |
+//! | `timer` | which task waits for what time: `sleep`, `timeout` | time driver |
 //! | `net` | `accept`, `read`, `write_all` | `tokio::net` |
 //! | `combine` | several futures in one task: `join`, `select` | `join!`, `select!` |
 //! | `semaphore`, `channel` | tasks that wait for tasks | `tokio::sync` |
 //!
-//! Everything happens on one thread. Only wakers, channels, semaphores, join handles and [`spawn_blocking`]'s work may be
-//! elsewhere.
+//! Everything happens on one thread. Only wakers, channels, semaphores, join handles and [`spawn_blocking`]'s work may
+//! be on other threads.
 #![forbid(unsafe_code)]
 
 mod channel;

@@ -18,7 +18,7 @@ impl Listener {
     /// Watches `listener`, and makes it non-blocking.
     ///
     /// # Errors
-    /// What ioctl(2) and the poller report.
+    /// ioctl(2) or the poller fails.
     ///
     /// # Panics
     /// Outside of [`block_on`](crate::block_on).
@@ -30,7 +30,7 @@ impl Listener {
     /// Waits for the next peer. Returns none when the server has been told to stop.
     ///
     /// # Errors
-    /// Those after which the listener is of no use any more.
+    /// An error after which the listener is of no use any more.
     pub async fn accept(&mut self) -> io::Result<Option<Stream>> {
         loop {
             let accepted = self.0.io().accept()?;
@@ -44,28 +44,28 @@ impl Listener {
     }
 }
 
-/// A connected peer whose [`read`](Stream::read) and [`write_all`](Stream::write_all) are awaited: one of them at a time, by
-/// one task.
+/// A connected peer whose [`read`](Stream::read) and [`write_all`](Stream::write_all) are awaited: one of them at a
+/// time, by one task.
 pub struct Stream(Source<server::Stream>);
 
 // Where reads land. In the task it would cost every idle client 64 KiB.
 thread_local!(static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; 64 * 1024]));
 
 impl Stream {
-    /// Waits until something arrives, and returns what has, 64 KiB at most. Nothing at all is the end: the peer will send no
+    /// Waits until bytes arrive, and returns them, 64 KiB at most. An empty vector is the end: the peer will send no
     /// more, or the server has been told to stop.
     ///
     /// # Errors
-    /// What recv(2) reports. The stream has logged it.
+    /// recv(2) fails. The stream has logged it.
     pub async fn read(&mut self) -> io::Result<Vec<u8>> {
         poll_fn(|context| self.poll_read(context)).await
     }
 
-    /// Sends all of `bytes`, and waits as often as the socket is full. If it is dropped while it waits, nobody knows how much
-    /// has been sent.
+    /// Sends all of `bytes`, and waits whenever the socket is full. If it is dropped while it waits, it is not known
+    /// how much has been sent.
     ///
     /// # Errors
-    /// What send(2) reports. The stream has logged it.
+    /// send(2) fails. The stream has logged it.
     pub async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let sent = poll_fn(|context| self.poll_write(context, bytes)).await?;
@@ -80,7 +80,7 @@ impl Stream {
     /// As there.
     pub fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Vec<u8>>> {
         loop {
-            // First the wait and then the call, as in step 6: asked before anything has come, recv would be in vain.
+            // First the wait and then the call, as in step 6: before bytes have arrived, recv would be in vain.
             ready!(self.0.poll_ready(Interest::READ, context))?;
             let received = BUFFER.with_borrow_mut(|buffer| {
                 self.0.io().read(buffer).map(|received| buffer[..received].to_vec())

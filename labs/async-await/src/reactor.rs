@@ -1,11 +1,12 @@
 //! The reactor: sleeps in the poller of step 6, and wakes the tasks that wait for what the kernel reports.
 //!
-//! Level-triggered, as in step 6. A task that is told to receive does so once, and waits again: if there is more, the
-//! kernel says so again. Edge-triggered it would have to go on until would-block, and one recv in two would be in vain.
+//! The reactor is level-triggered, as in step 6. A task that is told to receive does so once, and waits again: if there
+//! is more, the kernel says so again. With edge-triggered mode it would have to go on until would-block, and one recv
+//! in two would be in vain.
 //!
-//! When a task has been woken, its descriptor is *not* taken off the kernel's list: most likely the task will soon wait for
-//! the same. Only if the kernel reports a descriptor that nobody waits for is it taken off, until somebody does. So an echo
-//! server tells the kernel nothing new from one message to the next, as in step 6.
+//! When a task has been woken, its descriptor is *not* taken off the kernel's list: the task will probably wait for the
+//! same soon. If the kernel reports a descriptor that no task waits for, the reactor takes it off until a task does. So
+//! an echo server tells the kernel nothing new from one message to the next, as in step 6.
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::btree_map::{BTreeMap, OccupiedEntry};
@@ -23,18 +24,18 @@ use step7_event_loop::{Key, Slab};
 
 use crate::run_queue::RunQueue;
 
-/// Who is to be woken when; and of those at the same instant, who first.
+/// The tasks' wakers, in the order of their instants. A number orders those of the same instant.
 pub(crate) type Timers = BTreeMap<(Instant, u64), Waker>;
 type Timer<'a> = OccupiedEntry<'a, (Instant, u64), Waker>;
 
-/// The token of the pipe that wakes the executor. No key makes it: that slot would be the four thousand millionth.
+/// The token of the pipe that wakes the executor. No key has this token: its slot would be the four thousand millionth.
 const WAKEUP: u64 = u64::MAX;
 
 pub(crate) struct Reactor {
     poller: RefCell<Poller>,
     sources: RefCell<Slab<Rc<dyn Watched>>>,
     pub(crate) timers: RefCell<Timers>,
-    /// How many there have been.
+    /// How many sleeps have begun.
     pub(crate) sleeps: Cell<u64>,
     run_queue: Arc<RunQueue<Key>>,
 }
@@ -42,7 +43,7 @@ pub(crate) struct Reactor {
 impl Reactor {
     pub(crate) fn new(run_queue: Arc<RunQueue<Key>>) -> io::Result<Self> {
         let poller = RefCell::new(Poller::new()?);
-        // Edge-triggered, so that Miri can run this: its epoll knows nothing else.
+        // Edge-triggered, so that Miri can run this: its epoll has no other mode.
         poller.borrow().add_edge_triggered(&run_queue.pipe, WAKEUP, Interest::READ)?;
         let (sources, timers, sleeps) = Default::default();
         Ok(Reactor { poller, sources, timers, sleeps, run_queue })
@@ -60,7 +61,7 @@ impl Reactor {
             let source = self.sources.borrow().get(Key::from_token(token)).cloned();
             match source {
                 Some(source) => source.on_ready(&self.poller.borrow(), token),
-                // No source has this token: it is the pipe's. (Or a source's that another one's task has just dropped.)
+                // No source has this token: it is the pipe's. (Or its source was dropped a moment ago, by a waker.)
                 None => self.run_queue.pipe.clear(),
             }
         }
@@ -73,17 +74,17 @@ impl Reactor {
 
 /// Something with a descriptor, which must be non-blocking. One task at a time can wait for it.
 ///
-/// (Tokio's `AsyncFd`, smol's `Async`. Those can have two who wait, a reader and a writer.)
+/// (In Tokio it is `AsyncFd`, in smol `Async`. With those two tasks can wait, a reader and a writer.)
 pub(crate) struct Source<T: AsFd + 'static> {
     shared: Rc<Shared<T>>,
     key: Key,
     reactor: Rc<Reactor>,
 }
 
-/// What the reactor has of it as well.
+/// The part that the reactor has as well.
 struct Shared<T> {
     io: RefCell<T>,
-    /// What the kernel watches it for.
+    /// The interest that the kernel watches it for.
     watched: Cell<Interest>,
     waiting: Cell<Option<Waker>>,
     /// Whether the task has been woken, and has not looked yet.
@@ -91,7 +92,7 @@ struct Shared<T> {
 }
 
 impl<T: AsFd> Source<T> {
-    /// Has the kernel watch it, for input first.
+    /// Asks the kernel to watch it, for input first.
     ///
     /// # Errors
     /// As [`Poller::add`].
@@ -104,7 +105,7 @@ impl<T: AsFd> Source<T> {
         Ok(source)
     }
 
-    /// What it was made of, to make a call on. After it nobody knows whether the next call has something to do.
+    /// The listener or stream inside, to make a call on. After the call it is not known whether it is still ready.
     pub(crate) fn io(&self) -> RefMut<'_, T> {
         self.shared.woken.set(false);
         self.shared.io.borrow_mut()
@@ -135,8 +136,8 @@ impl<T: AsFd> Source<T> {
     }
 }
 
-/// The descriptor may outlive it: told to stop, a stream leaves its own to [`linger`](server::linger()). It would be
-/// reported, and nobody would know it.
+/// The descriptor may outlive the source: a server that is told to stop leaves it to [`linger`](server::linger()). The
+/// kernel would still report it, and no source would have its token.
 impl<T: AsFd> Drop for Source<T> {
     fn drop(&mut self) {
         let _ = self.watch(Interest::NONE);
@@ -156,14 +157,15 @@ impl<T: AsFd> Watched for Shared<T> {
             self.woken.set(true);
             waker.wake();
         } else {
-            // Nobody waits for it, and it would be reported again and again.
+            // No task waits for it, and the kernel would report it again and again.
             let _ = self.watch(poller, token, Interest::NONE);
         }
     }
 }
 
 impl<T: AsFd> Shared<T> {
-    /// Tells the kernel if it does not know. What is watched for nothing must be deleted: its errors would be reported.
+    /// Tells the kernel if the interest has changed. With no interest the descriptor must be deleted: otherwise the
+    /// kernel would still report its errors.
     fn watch(&self, poller: &Poller, token: u64, interest: Interest) -> io::Result<()> {
         let io = self.io.borrow();
         match (self.watched.get(), interest) {

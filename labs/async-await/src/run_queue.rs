@@ -1,7 +1,7 @@
-//! Who is to be polled next. Wakers put tasks on this list, from any thread; the executor takes them off.
+//! The tasks to poll next. Wakers put tasks on this list, from any thread; the executor takes them off.
 //!
-//! `tests/models.rs` compiles this very file against loom's mutex and atomics, and tries the orders in which threads can
-//! meet. For that it uses nothing but what `crate::sync` names.
+//! `tests/models.rs` compiles this same file against loom's mutex and atomics, and tries the orders in which threads
+//! can meet. So this file may use only what `crate::sync` names.
 
 use std::mem;
 
@@ -16,7 +16,7 @@ pub(crate) struct RunQueue<K> {
 
 struct State<K> {
     tasks: Vec<K>,
-    /// Whether the executor sleeps, or is about to. Whoever wakes a task then has to wake the executor too.
+    /// Whether the executor sleeps, or is about to. A thread that wakes a task then has to wake the executor too.
     asleep: bool,
 }
 
@@ -44,8 +44,8 @@ impl<K> RunQueue<K> {
         mem::take(&mut self.state().tasks)
     }
 
-    /// To be asked before the executor sleeps: whether it may. From then on a task that is woken makes the pipe readable,
-    /// so none is overlooked between the question and the sleep.
+    /// Whether the executor may sleep. It asks before it sleeps. From then on a task that is woken makes the pipe
+    /// readable, so no task is overlooked between the question and the sleep.
     pub(crate) fn may_sleep(&self) -> bool {
         let mut state = self.state();
         state.asleep = state.tasks.is_empty();
@@ -58,7 +58,7 @@ impl<K> RunQueue<K> {
     }
 }
 
-/// What wakers have of their task.
+/// A task's wakers point to this.
 pub(crate) struct TaskWaker<K> {
     task: K,
     /// Whether the task is in the run queue: it need not be there twice.
@@ -73,15 +73,15 @@ impl<K: Copy> TaskWaker<K> {
         Arc::new(TaskWaker { task, queued: AtomicBool::new(true), run_queue })
     }
 
-    /// To be called after there is something for the task to find, not before.
+    /// Puts the task in the run queue. Call it after the task has something to find, not before.
     pub(crate) fn schedule(&self) {
         if !self.queued.swap(true, Ordering::AcqRel) {
             self.run_queue.push(self.task);
         }
     }
 
-    /// To be called before the task looks: if it is woken from here on, it is polled once more. (A swap and not a store: it
-    /// goes on from the last waker's, so that the poll sees what every waker has left.)
+    /// Call it before the task is polled: if the task is woken from here on, it is polled once more. (It is a swap and
+    /// not a store, because a swap also reads: so the poll sees everything that the wakers wrote before.)
     pub(crate) fn begin_poll(&self) {
         self.queued.swap(false, Ordering::AcqRel);
     }

@@ -1,6 +1,6 @@
-//! A semaphore: so many may do something at once, and the others wait, first come first served.
+//! A semaphore: a limited number of tasks may do something at once, and the others wait, first come first served.
 //!
-//! `tests/models.rs` compiles this file, and `channel.rs`, against loom's mutex, as it does with `ready.rs`.
+//! `tests/models.rs` compiles this file, and `channel.rs`, against loom's mutex, as it does with `run_queue.rs`.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -14,18 +14,18 @@ pub struct Semaphore(Arc<Mutex<State>>);
 
 struct State {
     permits: usize,
-    /// Those who wait, in the order in which they came.
+    /// The tasks that wait, in the order in which they came.
     waiting: BTreeMap<u64, Waker>,
     tickets: u64,
 }
 
 impl Semaphore {
-    /// A semaphore with so many permits.
+    /// A semaphore with this number of permits.
     pub fn new(permits: usize) -> Self {
         Semaphore(Arc::new(Mutex::new(State { permits, waiting: BTreeMap::new(), tickets: 0 })))
     }
 
-    /// Waits for a permit. Whoever is first in the queue and does not poll holds up those behind it.
+    /// Waits for a permit. If the first in the queue does not poll, it holds up all behind it.
     pub async fn acquire(&self) -> Permit {
         self.take().await;
         Permit(self.clone())
@@ -47,8 +47,8 @@ impl Semaphore {
     }
 }
 
-/// Wakes the first of those who wait, if there is a permit for it. It stays on the list until it has taken the permit. If it
-/// is dropped instead, the next one is woken.
+/// Wakes the first task that waits, if there is a permit. The task stays on the list until it has taken the permit. If
+/// its future is dropped instead, the next task is woken.
 fn wake_first(state: MutexGuard<'_, State>) {
     let first = state.waiting.first_key_value().filter(|_| state.permits > 0);
     let waker = first.map(|(_, waker)| waker.clone());
@@ -59,7 +59,7 @@ fn wake_first(state: MutexGuard<'_, State>) {
 /// The future behind [`Semaphore::acquire`].
 pub(crate) struct Take {
     semaphore: Semaphore,
-    /// Its place among those who wait, as long as it does.
+    /// Its place in the queue, as long as it waits.
     ticket: Option<u64>,
 }
 
@@ -79,7 +79,7 @@ impl Future for Take {
         state.tickets += 1;
         let ticket = *ticket.get_or_insert(state.tickets);
         let _before = state.waiting.insert(ticket, context.waker().clone());
-        drop(state); // to drop a waker may do anything too
+        drop(state); // dropping a waker may do anything too
         Poll::Pending
     }
 }
@@ -93,7 +93,7 @@ impl Drop for Take {
     }
 }
 
-/// The right to do something. Dropping it gives it back.
+/// A permit. Dropping it gives it back.
 #[must_use = "it is given back when it is dropped, so at once"]
 pub struct Permit(Semaphore);
 

@@ -1,4 +1,5 @@
-//! Waiting for a time. The timers stand in an ordered map of the reactor's, as in step 7: the next one bounds its sleep.
+//! Waiting for a time. The timers stand in an ordered map of the reactor's, as in step 7: the next one bounds its
+//! sleep.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -11,8 +12,8 @@ use crate::combine::{Either, select};
 use crate::executor::current;
 use crate::reactor::Reactor;
 
-/// Waits until `duration` is over; longer if the thread is busy, but never less. No time at all is over at once: it does not
-/// let the other tasks have their turn ([`yield_now`](crate::yield_now) does).
+/// Waits until `duration` is over; longer if the thread is busy, but never less. A duration of zero is over at once,
+/// and does not give the thread back ([`yield_now`](crate::yield_now) does).
 ///
 /// # Panics
 /// Outside of [`block_on`](crate::block_on).
@@ -50,7 +51,8 @@ impl Drop for Sleep {
     }
 }
 
-/// Waits for `future`, but no longer than `duration`: returns none then, and drops it at the `.await` where it sleeps.
+/// Waits for `future`, but no longer than `duration`. After that it returns none, and drops the future at the `.await`
+/// where it sleeps.
 pub async fn timeout<F: Future>(duration: Duration, future: F) -> Option<F::Output> {
     match select(future, sleep(duration)).await {
         Either::First(output) => Some(output),

@@ -1,4 +1,4 @@
-//! Calls that the reactor must not make. They are counted for the whole process, so this test is alone in its own.
+//! Calls that the reactor must not make. They are counted for the whole process, so this test has a process of its own.
 
 use std::io::Write;
 use std::time::Duration;
@@ -18,8 +18,8 @@ fn changes() -> u64 {
     [Syscall::EpollCtl, Syscall::KeventChange].map(|call| calls(call).made).iter().sum()
 }
 
-/// The kernel reports input as long as it is there. If nobody waits for it, it is no longer watched: the executor does not
-/// spin. And what is not watched need not be taken off the kernel's list when it is dropped.
+/// The kernel reports input as long as it is there. If no task waits for it, it is no longer watched, so the executor
+/// does not spin. And a descriptor that is not watched need not be taken off the kernel's list when it is dropped.
 #[test]
 fn input_that_nobody_waits_for_is_not_asked_for_again_and_again() {
     block_on(async {

@@ -1,4 +1,4 @@
-//! What the server promises, tested through its binary: what all concurrent stages promise.
+//! The server's promises, tested through its binary: those of all concurrent stages.
 
 use std::process::ExitCode;
 

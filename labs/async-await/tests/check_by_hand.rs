@@ -1,4 +1,4 @@
-//! The state machine that is written by hand serves as the compiler's does.
+//! The state machine that is written by hand serves like the compiler's.
 
 use std::process::ExitCode;
 

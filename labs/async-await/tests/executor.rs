@@ -1,4 +1,4 @@
-//! The executor, without a socket: tasks, what they leave behind, timers, and tasks that wait for tasks.
+//! The executor without a socket: tasks, their results and panics, timers, and tasks that wait for tasks.
 //!
 //! `MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test -p async-await --test executor` runs it under Miri.
 
@@ -117,7 +117,7 @@ fn a_block_on_inside_another_has_an_executor_of_its_own() {
     assert_eq!(sum.unwrap(), 3);
 }
 
-/// Needs an executor to be dropped.
+/// Its drop needs an executor.
 struct SleepsInDrop(Rc<Cell<bool>>);
 
 impl Drop for SleepsInDrop {
@@ -153,7 +153,7 @@ impl Drop for PanicsInDrop {
 #[test]
 fn a_panic_in_a_drop_is_the_end_of_one_task_too() {
     let served = block_on(async {
-        drop(spawn(async { PanicsInDrop })); // nobody wants the result
+        drop(spawn(async { PanicsInDrop })); // the result is dropped
         spawn(async {
             let _left = PanicsInDrop; // dropped at the end of all
             pending::<()>().await;
@@ -199,7 +199,7 @@ fn wakers_may_be_called_from_any_thread_and_more_often_than_needed() {
         }
         poll_fn(|context| {
             *waker.lock().unwrap() = Some(context.waker().clone());
-            // Looked at after the waker was left: what comes later wakes us.
+            // It looks after it has left the waker: a later event wakes it.
             match called.load(Ordering::Acquire) == threads * calls {
                 true => Poll::Ready(()),
                 false => Poll::Pending,
@@ -311,7 +311,7 @@ fn work_on_the_pool_does_not_hold_up_tasks() {
     let ticks = Rc::new(Cell::new(0));
     let ticked = Rc::clone(&ticks);
     let result = block_on(async move {
-        // It ends when the task has ticked, which it could not if the task were held up.
+        // It ends when the task has ticked. If the task were held up, it would never end.
         let (tick, wait) = std::sync::mpsc::channel();
         let work = spawn_blocking(move || (0..3).map(|_| wait.recv().unwrap()).sum::<i32>());
         let ticker = async {
@@ -337,7 +337,13 @@ fn work_on_the_pool_may_panic() {
 fn the_pool_loses_no_thread_to_a_panic_in_a_drop() {
     let served = block_on(async {
         for _ in 0..10 {
-            drop(spawn_blocking(|| PanicsInDrop));
+            // Its result must find nobody to take it, so that it is dropped on the pool and not here.
+            let (handle_is_dropped, wait) = std::sync::mpsc::channel::<()>();
+            drop(spawn_blocking(move || {
+                let _ = wait.recv();
+                PanicsInDrop
+            }));
+            drop(handle_is_dropped);
         }
         timeout(Duration::from_secs(60), spawn_blocking(|| "served")).await
     });
@@ -414,7 +420,7 @@ fn a_semaphore_lets_so_many_in_and_in_their_order() {
     assert_eq!(*order.borrow(), (0..20).collect::<Vec<_>>());
 }
 
-/// Polls once, and says what came of it.
+/// Polls once, and returns the result.
 async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     poll_fn(|context| Poll::Ready(Pin::new(&mut *future).poll(context))).await
 }

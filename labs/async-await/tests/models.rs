@@ -1,6 +1,7 @@
-//! The run queue, the semaphore and the channel under loom: the orders in which a few threads can meet, tried one by one.
+//! The run queue, the semaphore and the channel under loom: the orders in which a few threads can meet, tried one by
+//! one.
 //!
-//! The files under test are the library's own; only what they are built from is loom's.
+//! The files under test are the library's own. Only their mutex, atomics and pipe are loom's.
 
 mod sync {
     pub(crate) use loom::sync::atomic::{AtomicBool, Ordering};
@@ -40,8 +41,8 @@ fn model(run: impl Fn() + Sync + Send + 'static) {
     builder.check(run);
 }
 
-/// The executor's loop, with one task: polls it when it is ready until `poll` says that it is done, and sleeps in between.
-/// Would a wakeup be overlooked, it would sleep for ever, which loom reports.
+/// The executor's loop, with one task: polls it when it is ready until `poll` says that it is done, and sleeps in
+/// between. If a wakeup were overlooked, it would sleep for ever, and loom would report that.
 fn run(run_queue: &RunQueue<u32>, task: &TaskWaker<u32>, mut poll: impl FnMut() -> bool) {
     loop {
         for _ in run_queue.take() {
@@ -58,7 +59,7 @@ fn run(run_queue: &RunQueue<u32>, task: &TaskWaker<u32>, mut poll: impl FnMut() 
     }
 }
 
-/// It is woken by two threads for two things, perhaps while it is being polled for the first.
+/// Two threads wake the task for two things, perhaps while it is being polled for the first.
 #[test]
 fn a_task_that_is_woken_is_polled_and_finds_what_it_was_woken_for() {
     model(|| {
@@ -76,8 +77,8 @@ fn a_task_that_is_woken_is_polled_and_finds_what_it_was_woken_for() {
     });
 }
 
-/// A future that checks a flag and then leaves its waker, or does it the other way round, while a thread sets the flag and
-/// then wakes it. In the end it has seen the flag, or it will be polled once more.
+/// A future checks a flag and then leaves its waker, or does it the other way round. Meanwhile a thread sets the flag
+/// and then wakes it. In the end the future has seen the flag, or it will be polled once more.
 fn wait_for_a_flag(registers_first: bool) {
     struct Woken(std::sync::atomic::AtomicBool);
     impl Wake for Woken {
@@ -110,7 +111,7 @@ fn wait_for_a_flag(registers_first: bool) {
     });
 }
 
-/// What `examples/lost-wakeup.rs` brings about with barriers, loom finds by itself.
+/// `examples/lost-wakeup.rs` needs barriers to show the bug; loom finds it by itself.
 #[test]
 #[should_panic(expected = "it sleeps for ever")]
 fn loom_finds_the_wakeup_that_is_lost_between_check_and_register() {
@@ -138,7 +139,8 @@ fn a_task_is_in_the_run_queue_once() {
     });
 }
 
-/// The reactor wakes tasks after every wait. Each of them would cost a write, and the next wait a read.
+/// The reactor wakes tasks after every wait. If the queue thought that the executor sleeps, each wakeup would cost a
+/// write, and the next wait a read.
 #[test]
 fn an_executor_that_is_awake_is_not_woken() {
     model(|| {
@@ -173,7 +175,7 @@ fn a_semaphore_lets_one_in_at_a_time_and_everybody_in_the_end() {
     });
 }
 
-/// One stops waiting just as it is given the permit: another one who waits must get it.
+/// A task stops waiting just as it is given the permit. Another task that waits must get it.
 #[test]
 fn a_permit_does_not_get_lost_with_one_who_stops_waiting() {
     model(|| {

@@ -1,4 +1,4 @@
-//! The two state machines, the compiler's and the one by hand, on a stream that does what a script says.
+//! The two state machines, the compiler's and the one by hand, on a stream that follows a script.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -16,10 +16,10 @@ mod by_the_compiler;
 use by_hand::ServeConnection;
 use by_the_compiler::serve_connection;
 
-/// What the next call of the stream comes to.
+/// The result of the stream's next call.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// read: these bytes arrive; none is the end.
+    /// read: these bytes arrive; no bytes are the end.
     Receive(&'static [u8]),
     /// write: the socket takes this many bytes at most.
     Take(usize),
@@ -39,13 +39,13 @@ enum Seen {
     ReadPending,
     WritePending,
     Failed,
-    /// A poll returned, and this came of it: pending, or whether it was right.
+    /// A poll returned: pending, or whether the machine ended without an error.
     Polled(Option<bool>),
     /// The stream was dropped.
     Closed,
 }
 
-/// In place of the lab's.
+/// The stream in place of the lab's.
 struct Stream {
     script: VecDeque<Step>,
     seen: Rc<RefCell<Vec<Seen>>>,
@@ -179,7 +179,7 @@ fn both_end_with_the_first_error() {
     }
 }
 
-/// A future can be dropped wherever it sleeps, or before it has begun: it has the stream, so the stream is closed.
+/// A future can be dropped wherever it sleeps, or before it has begun. It owns the stream, so the stream is closed.
 #[test]
 fn both_close_their_stream_when_they_are_dropped() {
     for length in 0..CONVERSATION.len() {

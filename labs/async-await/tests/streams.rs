@@ -1,4 +1,4 @@
-//! Streams: what the black-box cases of `check` cannot see.
+//! Streams: behaviour that the black-box cases of `check` cannot see.
 
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -25,7 +25,7 @@ fn a_read_that_is_given_up_has_taken_nothing() {
     .unwrap();
 }
 
-/// From waiting for input to waiting for room and back, more than once.
+/// A task waits for input, then for room, then for input again, more than once.
 #[test]
 fn a_write_waits_until_the_peer_reads() {
     const SIZE: usize = 16 * 1024 * 1024;

@@ -1,4 +1,4 @@
-//! The traps, each through its binary: the symptom is there in the broken mode, and only there.
+//! The traps, each through its binary: the broken mode shows the symptom, and no other mode does.
 
 use std::time::Duration;
 
@@ -39,12 +39,12 @@ fn a_task_that_is_always_ready_starves_the_ticker() {
         let output = run("never-yields", mode);
         let lateness = lateness(&output, "the busy task took ");
         assert!(if starves { lateness > 0.5 } else { lateness < 0.33 }, "{mode}: {output}");
-        // Far more than the cures let through at a time.
+        // Far more rounds than the cures allow at a time.
         assert!(figure(&output, " ms for ") > 1000.0, "{mode}: {output}");
     }
 }
 
-/// What follows `start` in the lines that begin with it: the sent lines, as they were printed.
+/// The rest of each line that begins with `start`.
 fn lines<'a>(output: &'a str, start: &str) -> Vec<&'a str> {
     output.lines().filter_map(|line| line.strip_prefix(start)).collect()
 }
@@ -73,7 +73,7 @@ fn a_write_that_is_dropped_leaves_half_a_line_unless_a_task_does_it() {
     assert!(received[0].starts_with(r#""one "#), "{output}");
     assert!(received[0].ends_with(r#"four five six\n", which nobody has sent"#), "{output}");
 
-    // The last line was given up, and known not to have been sent.
+    // The last line was given up, and the program knows that it was not sent.
     let output = run("cancellation", "whole");
     assert!(output.contains(r#"gave up writing "seven eight nine\n" after "#), "{output}");
     assert_eq!(lines(&output, "received "), SENT[..2]);
@@ -123,7 +123,7 @@ fn tasks_without_number_take_memory_without_measure() {
     let limited = run("unbounded-spawn", "limited");
     assert_eq!(figure(&unbounded, "the most tasks at once: "), 20_000.0);
     assert_eq!(figure(&limited, "the most tasks at once: "), 100.0);
-    // 4 KiB each, and all else. Other systems do not say.
+    // 4 KiB for each request, and the task around it. Other systems do not say.
     if cfg!(target_os = "linux") {
         assert!(figure(&unbounded, "the most memory: ") > 80_000.0, "{unbounded}");
         assert!(figure(&limited, "the most memory: ") < 40_000.0, "{limited}");

@@ -1,11 +1,11 @@
-// Each thread is to serve one client, and is given the address of the variable that holds the client's number. When the
-// thread looks, the loop has gone on.
+// Each thread is to serve one client, and gets the address of the variable that holds the client's number. When the
+// thread looks, the loop has changed the variable.
 #include <pthread.h>
 #include <stdio.h>
 #include <unistd.h>
 
 static void *serve(void *argument) {
-    usleep(10 * 1000); // a thread begins when the scheduler says so
+    usleep(10 * 1000); // the scheduler decides when a thread begins
     printf("serving client %d\n", *(int *)argument);
     return NULL;
 }

@@ -1,5 +1,5 @@
-// The thread closes its client's descriptor when it is done, and so does the main thread. In between the number has been given
-// to somebody else.
+// The thread closes its client's descriptor when it is done, and so does the main thread. In between the kernel has
+// given the number to another file.
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>

@@ -1,5 +1,5 @@
-// A thread for each client, which is neither joined nor detached: when it has ended, its stack is kept for whoever might
-// still join it. With the argument "detach" it is not.
+// A thread for each client, which is neither joined nor detached: when it has ended, its stack is kept, because another
+// thread might still join it. With the argument "detach" it is not kept.
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-// Two consumers look at the size of a queue without its lock, and take an item under the lock. There is one item. Both have
-// seen it.
+// Two consumers look at the size of a queue without its lock, and take an item under the lock. There is one item. Both
+// have seen it.
 #include <pthread.h>
 #include <stdio.h>
 #include <unistd.h>

@@ -1,5 +1,5 @@
-//! What a context switch costs: two threads pass a byte to and fro through two pipes, so that each can go on only when the
-//! other has slept. Beside it: a function call, a lock that nobody else wants, and a system call that does nothing.
+//! What a context switch costs: two threads pass a byte to and fro through two pipes, so that each can go on only when
+//! the other sleeps. For comparison: a function call, a lock without contention, and a system call that does nothing.
 //!
 //! `cargo run --release -p threads --example context-switch`; on Linux `--one-core` keeps both threads on one core.
 
@@ -12,7 +12,7 @@ use std::time::Instant;
 use clap::Parser;
 use nix::sys::resource::{UsageWho, getrusage};
 
-/// Measures what a context switch costs, and what else one can do in that time
+/// Measures what a context switch costs, and what a call, a lock and a system call cost
 #[derive(Parser)]
 struct Arguments {
     /// Keep both threads on one core (Linux)
@@ -82,7 +82,8 @@ fn ask_the_kernel() {
     let _ = nix::unistd::getppid();
 }
 
-/// How often a core was taken from a thread of this process, because it slept or for another thread: getrusage(2).
+/// How often the kernel took a core from a thread of this process, because the thread slept or because another thread
+/// got the core: getrusage(2).
 fn switches() -> io::Result<i64> {
     let usage = getrusage(UsageWho::RUSAGE_SELF)?;
     Ok(usage.voluntary_context_switches() + usage.involuntary_context_switches())

@@ -1,5 +1,5 @@
-//! Two threads lock the same two mutexes. If they do it in two orders, each can hold one and wait for the other, for ever
-//! (`--mode two-orders`). The cure is an order for all: here the account with the smaller number first (`one-order`).
+//! Two threads lock the same two mutexes. If they do it in two orders, each can hold one and wait for the other, for
+//! ever (`--mode two-orders`). The cure: all threads lock the account with the smaller number first (`one-order`).
 //!
 //! `cargo run -p threads --example deadlock -- --mode two-orders --stay`, and then look at its stacks with gdb.
 
@@ -17,7 +17,7 @@ struct Arguments {
     #[arg(long, value_enum, default_value_t = Mode::TwoOrders)]
     mode: Mode,
 
-    /// Stay when nothing moves any more, for a debugger
+    /// In a deadlock do not exit, so that you can attach a debugger
     #[arg(long)]
     stay: bool,
 }
@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 struct Bank {
     accounts: [Mutex<i64>; 2],
-    /// Both threads have locked their first account. Only for two orders: it makes the bad luck certain.
+    /// Waits until both threads have locked their first account. Only for two orders: it makes the deadlock sure.
     both: Barrier,
 }
 

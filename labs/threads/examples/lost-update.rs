@@ -1,6 +1,6 @@
-//! Two threads add one to the same number, again and again. Adding is three steps: read, add, write. If both threads read
-//! before either writes, one of the two additions is lost (`--mode read-then-write`). The cure: make the three steps one,
-//! by an instruction of the processor (`atomic`) or by a lock (`mutex`).
+//! Two threads add one to the same number, again and again. Adding is three steps: read, add, write. If both threads
+//! read before either writes, one of the two additions is lost (`--mode read-then-write`). The cure: make the three
+//! steps one, by an instruction of the processor (`atomic`) or by a lock (`mutex`).
 //!
 //! `cargo run --release -p threads --example lost-update -- --mode read-then-write`
 
@@ -51,8 +51,8 @@ fn main() {
     println!("it took {:.1} ms", started.elapsed().as_secs_f64() * 1e3);
 }
 
-/// The number is an atomic in all modes. A plain one would not compile: rustc lets no two threads share what one of them
-/// writes. But what lies between two calls is not atomic.
+/// The number is an atomic in all modes. A plain number would not compile: if one thread writes a variable, rustc does
+/// not let two threads share it. But two calls together are not atomic.
 fn add_one(mode: Mode, number: &AtomicU64, lock: &Mutex<()>) {
     let read_then_write = || {
         let read = number.load(Ordering::Relaxed);

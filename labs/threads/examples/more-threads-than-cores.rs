@@ -1,5 +1,5 @@
-//! The same work, divided among more and more threads. Up to the number of cores each thread makes it faster. More threads
-//! make nothing faster: the kernel only takes the cores away from one to give them to another.
+//! The same work, divided among more and more threads. Up to the number of cores each thread makes it faster. More
+//! threads do not: the kernel only takes a core from one thread to give it to another.
 //!
 //! `cargo run --release -p threads --example more-threads-than-cores`
 
@@ -15,7 +15,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 /// Divides a calculation among more and more threads
 #[derive(Parser)]
 struct Arguments {
-    /// How many steps it has; the default takes about a second of one core
+    /// How many steps the calculation has; the default takes about a second on one core
     #[arg(long, value_name = "N", default_value_t = 640_000_000)]
     steps: u64,
 }

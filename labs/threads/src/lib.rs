@@ -1,8 +1,8 @@
-//! Four bugs that C programs with threads have, and what rustc says when you translate them word for word. None of the first
-//! three compiles; the documentation's tests hold rustc to that. The C programs are in `labs/threads/c`.
+//! Four bugs that C programs with threads have, and what rustc says when you translate them word for word. The first
+//! three do not compile; the documentation's tests check that. The C programs are in `labs/threads/c`.
 //!
 //! # A size that is read without the lock
-//! The size beside the mutex, and not inside. Two threads may not share a `Cell`:
+//! The size is beside the mutex and not inside it. Two threads may not share a `Cell`:
 //!
 //! ```compile_fail,E0277
 //! use std::cell::Cell;
@@ -21,7 +21,7 @@
 //! });
 //! ```
 //!
-//! What compiles is `Mutex<Vec<Item>>`: the data is inside the mutex, and cannot be read without locking it.
+//! `Mutex<Vec<Item>>` compiles: the data is inside the mutex, and cannot be read without locking it.
 //!
 //! # A thread's argument on the stack
 //! The thread may live longer than the variable that it borrows:
@@ -33,10 +33,10 @@
 //! }
 //! ```
 //!
-//! What compiles is `move ||`: the thread gets a client of its own.
+//! `move ||` compiles: the thread gets a client of its own.
 //!
 //! # A descriptor that is closed twice
-//! A stream has one owner, who closes it. It was given to the thread:
+//! A descriptor has one owner, which closes it. Here the owner is the thread, since the `move`:
 //!
 //! ```compile_fail,E0382
 //! # fn main() -> std::io::Result<()> {
@@ -48,7 +48,7 @@
 //! ```
 //!
 //! # A thread that is neither joined nor detached
-//! Here rustc has nothing to say, because nothing is wrong: a `JoinHandle` that is dropped detaches its thread.
+//! rustc accepts this, because nothing is wrong: a `JoinHandle` that is dropped detaches its thread.
 //!
 //! ```
 //! drop(std::thread::spawn(|| println!("serving")));

@@ -1,11 +1,11 @@
-//! Each program shows what it says it shows.
+//! Each program shows the symptom that it promises.
 
 use std::env::consts::OS;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// What an example prints.
+/// Runs an example, and returns its output.
 fn run(example: &str, arguments: &[&str]) -> String {
     let path = check::example(example).unwrap();
     output(&path, arguments)
@@ -30,7 +30,7 @@ fn updates_are_lost_between_read_and_write_and_nowhere_else() {
         let text = run("lost-update", &["--mode", mode]);
         assert_eq!(number_after(&text, "found 20000000: "), 0.0, "{text}");
     }
-    // The two threads must run at the same time for it; that can only be tried.
+    // The two threads must run at the same time. The test can only try that several times.
     if std::thread::available_parallelism().unwrap().get() > 1 {
         let is_lost = |_| !run("lost-update", &[]).contains(": 0 are lost");
         assert!((0..20).any(is_lost), "nothing was lost in twenty runs");
@@ -63,7 +63,7 @@ fn the_work_is_the_same_with_any_number_of_threads() {
     assert_eq!(text.lines().filter(|line| line.starts_with('|')).count(), 2 + 6, "{text}");
 }
 
-/// Compiles a program of the folder `c`; none if there is no C compiler.
+/// Compiles a program of the folder `c`. Returns none if there is no C compiler.
 fn compiled(name: &str) -> Option<PathBuf> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("c/{name}.c"));
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -96,7 +96,7 @@ fn the_c_programs_have_their_bugs() {
     ];
     for (name, expected) in expected {
         let Some(program) = compiled(name) else { return };
-        // They pause for what usually takes a moment. On a busy machine it may take longer.
+        // The programs pause long enough for the usual case. On a busy machine that may be too short.
         let shows = |_| output(&program.to_string_lossy(), &[]) == expected;
         assert!((0..20).any(shows), "{name} did not show its bug in twenty runs");
     }

@@ -1,4 +1,4 @@
-//! What is done with a connection once it is accepted. The lab's question ends there; this is so that it is a server.
+//! What a worker does with a connection once it is accepted. The lab's question ends there, but a server must do more.
 
 use std::io::{self, Read, Write};
 use std::process;
@@ -54,15 +54,16 @@ pub(crate) struct Client {
     session: Session,
     lines: Lines,
     outbox: Outbox,
-    /// It will say no more, and stays only for what it is owed.
+    /// It will send no more, and stays only until it has what it is owed.
     pub(crate) leaving: bool,
 }
 
 impl Client {
-    /// What may wait for a client that does not read. A client that is owed more is sent away, as IRC servers do it.
+    /// How much may wait for a client that does not read. A client that is owed more is disconnected, as by IRC
+    /// servers.
     const HIGH_WATER_MARK: usize = 64 * 1024;
 
-    /// A client has connected: it is told what it is told first.
+    /// A client has connected: sends it the app's first words, if there are any.
     ///
     /// # Errors
     /// It is gone already.
@@ -89,7 +90,7 @@ impl Client {
         Interest { read, write: !self.outbox.is_empty() }
     }
 
-    /// It may have something to say, or room for what it is owed.
+    /// The client may have sent something, or may take more of what it is owed.
     ///
     /// # Errors
     /// Would-block, or its end.
@@ -108,10 +109,10 @@ impl Client {
         Ok(())
     }
 
-    /// What it waits for, after an attempt with this outcome. Would-block is no failure.
+    /// What it waits for, after an attempt with this outcome. Would-block is not an error.
     ///
     /// # Errors
-    /// It has failed; or it waits for nothing any more, and is over.
+    /// The attempt has failed; or the client waits for nothing any more, and is over.
     pub(crate) fn then(&self, outcome: io::Result<()>) -> io::Result<Interest> {
         match outcome {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
@@ -120,7 +121,8 @@ impl Client {
         }
     }
 
-    /// It may have something to say: receives once, and does what its app does. `tell` is given what others are to hear.
+    /// The client may have sent something: receives once, and does what the app does. `tell` gets the lines for the
+    /// others.
     ///
     /// # Errors
     /// Would-block, or its end.
@@ -147,7 +149,7 @@ impl Client {
         }
     }
 
-    /// Sends it something, now or when it has taken what it is owed already.
+    /// Sends `bytes`, now or after what the client is owed already.
     ///
     /// # Errors
     /// Its end; or it is owed too much.

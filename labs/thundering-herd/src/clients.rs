@@ -1,4 +1,4 @@
-//! All clients of a worker that waits for everybody at once.
+//! All clients of a worker that waits for all of them at once.
 
 use std::collections::HashMap;
 use std::io;
@@ -20,7 +20,7 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// None yet. Tokens below `listeners` are taken.
+    /// No clients yet. Tokens below `listeners` are taken.
     pub fn new(app: App, listeners: usize) -> Self {
         let last_token = listeners as u64;
         Clients { app, clients: HashMap::new(), input: vec![0; INPUT], last_token }
@@ -31,7 +31,7 @@ impl Clients {
         let Ok(client) = Client::new(self.app, stream) else { return };
         let interest = client.interest();
         if interest == Interest::NONE {
-            return; // it has been told all that there is
+            return; // it has been told everything
         }
         self.last_token += 1;
         match poller.add(&client.stream, self.last_token, interest) {
@@ -42,7 +42,7 @@ impl Clients {
         }
     }
 
-    /// A client may have something to say, or room for what it is owed.
+    /// A client may have sent something, or may take more of what it is owed.
     pub fn on_ready(&mut self, event: Event, poller: &Poller) {
         let mut said = Vec::new();
         let input = &mut self.input;
@@ -50,7 +50,7 @@ impl Clients {
             client.on_ready(event, input, |line| said.push(line.to_vec()))
         });
         if said.is_empty() {
-            return; // as nearly always: nobody else need be looked at
+            return; // as nearly always: no other client is concerned
         }
         let others: Vec<_> = (self.clients.iter())
             .filter(|&(&token, client)| token != event.token && !client.leaving)
@@ -62,8 +62,8 @@ impl Clients {
     }
 }
 
-/// Does something for a client, and then has the poller watch what it waits for now. A client that waits for nothing any
-/// more is gone, and so is one that has failed.
+/// Does something for a client, and then makes the poller watch what it waits for now. Removes a client that has failed
+/// or waits for nothing any more.
 fn update(
     clients: &mut HashMap<u64, Client>,
     token: u64,

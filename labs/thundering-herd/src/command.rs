@@ -19,7 +19,7 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t = App::Print)]
     app: App,
 
-    /// How many workers there are; of the mode oneshot they are threads, of all others processes
+    /// How many workers there are: threads in the mode oneshot, processes in all others
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000))]
     workers: u16,
 
@@ -35,7 +35,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(i32).range(1..))]
     backlog: i32,
 
-    /// With --mode reuseport: the master makes the listeners and keeps them, so that none ends with its worker
+    /// With --mode reuseport: the master makes the listeners and keeps them, so that they outlive their workers
     #[arg(long)]
     keep_listeners: bool,
 
@@ -63,7 +63,7 @@ pub fn serve(arguments: Arguments) -> ExitCode {
     if ports.is_empty() {
         ports = if app == App::Chat { vec![8080, 8081] } else { vec![8080] };
     }
-    // What clap cannot see: options that are fine one by one.
+    // clap cannot check these: each option is fine by itself.
     let usage = |text: &str| -> ! {
         clap::Error::raw(ErrorKind::ArgumentConflict, format!("{text}\n")).exit()
     };
@@ -105,6 +105,8 @@ pub fn serve(arguments: Arguments) -> ExitCode {
         backlog,
         verbose: arguments.verbose,
         quiet: arguments.quiet,
+        max_clients: None,
+        idle_timeout: None,
         trace: None,
         once: false,
         stats,

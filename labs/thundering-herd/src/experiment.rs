@@ -48,14 +48,14 @@ pub struct Measurement {
     pub arrivals: &'static str,
     /// How many were served, all of them exactly once.
     pub connections: u64,
-    /// What each worker process says that it did, by process id.
+    /// Each worker process's account of itself, by process id.
     pub workers: Vec<Account>,
     /// How many workers were in accept when all had been served. In the mode `accept` they wait there; a worker with a poller
     /// that is there is stuck.
     pub in_accept: usize,
     /// From connect to the end of the answer, in microseconds: the median.
     pub p50: u64,
-    /// And what 99 percent do not exceed.
+    /// The time that 99 percent do not exceed.
     pub p99: u64,
 }
 
@@ -98,7 +98,7 @@ pub fn measure(
     let in_accept = in_accept.into_iter().filter(|row| row.in_accept()).count();
     let accounts = accounts(server)?;
 
-    // How many each process has served, by its clients' account.
+    // How many each process has served, as its clients say.
     let mut served = BTreeMap::new();
     let mut times = Histogram::<u64>::new(3).map_err(io::Error::other)?;
     for visit in &visits {
@@ -128,7 +128,7 @@ pub fn measure(
     })
 }
 
-/// What becomes of connections that wait while a worker does not answer, and then dies.
+/// What happens to connections that wait while a worker does not answer, and then dies.
 #[derive(Clone, Debug, Serialize)]
 pub struct Loss {
     /// How the workers waited.
@@ -157,7 +157,8 @@ pub fn lose(
     let more: &[&str] = if keep_listeners { &["--keep-listeners"] } else { &[] };
     let server = start(server, mode, App::Pid, workers, more)?;
     let spaced = ARRIVALS[0];
-    // A worker that has lived for more than a second is replaced at once. And somebody has to be the victim.
+    // A worker that has lived for more than a second is replaced at once. The worker of the first connection is the
+    // victim.
     let first = visit(server.address(), 500, spaced, |_| {})?;
     let victim = Pid::from_raw(who(first.first().ok_or_else(|| io::Error::other("no visit"))?)?);
 
@@ -197,7 +198,7 @@ pub fn lose(
     })
 }
 
-/// What becomes of clients that stay, in a server whose workers may fall asleep in accept.
+/// What happens to clients that stay, in a server whose workers may fall asleep in accept.
 #[derive(Clone, Debug, Serialize)]
 pub struct Stay {
     /// How the workers waited.
@@ -218,15 +219,15 @@ pub struct Stay {
     pub until_answered: usize,
 }
 
-/// More connections than this have never been needed, by far.
+/// Far more connections than were ever needed.
 const MORE: usize = 10_000;
 
-/// Lets clients come, each after a pause, until so many have been accepted and stay. Then all of them speak; and if some are
+/// Lets clients come, each after a pause, until `clients` have been accepted and stay. Then all of them speak; and if some are
 /// not answered, more connections come until all are.
 ///
 /// # Errors
-/// The server does not start or stop as it should; a client was not accepted; or others were not answered than the clients of
-/// the workers that were in accept.
+/// The server does not start or stop as it should; a client was not accepted; or the clients without an answer were not
+/// exactly those of the workers in accept.
 pub fn stay(
     server: (&Path, &[&str]),
     mode: Mode,
@@ -264,7 +265,7 @@ pub fn stay(
     let (mut until_answered, mut asleep) = (0, stuck.clone());
     while !staying.is_empty() {
         if until_answered == MORE {
-            return Err(io::Error::other("one more connection, again and again, wakes nobody"));
+            return Err(io::Error::other("more connections do not wake the stuck workers"));
         }
         connect(server.address())?;
         until_answered += 1;
@@ -302,7 +303,7 @@ fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     }
 }
 
-/// Hears the clients' answers until only so many are missing as are `forgotten`. None of those must come.
+/// Hears the clients' answers until only `forgotten` are missing. Those must not come.
 fn listen_to(clients: &mut Vec<TcpStream>, forgotten: impl Fn() -> usize) -> io::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while clients.len() > forgotten() && Instant::now() < deadline {
@@ -323,7 +324,7 @@ fn listen_to(clients: &mut Vec<TcpStream>, forgotten: impl Fn() -> usize) -> io:
     Ok(())
 }
 
-/// Strikes those off that have been answered.
+/// Removes the clients that have been answered.
 fn hear(clients: &mut Vec<TcpStream>) -> io::Result<()> {
     let mut outcome = Ok(());
     clients.retain_mut(|client| match client.read(&mut [0]) {
@@ -337,16 +338,16 @@ fn hear(clients: &mut Vec<TcpStream>) -> io::Result<()> {
     outcome
 }
 
-/// How long nothing must happen until the workers are taken to be asleep.
+/// If nothing happens for so long, the workers are asleep.
 const A_MOMENT: Duration = Duration::from_millis(50);
 
-/// How long nothing must happen until those that are not answered yet are taken to be forgotten.
+/// If nothing happens for so long, the clients that are not answered yet are forgotten.
 const A_WHILE: Duration = Duration::from_millis(500);
 
 /// How long the server may take to do what it has to do.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What `look` sees, once that is all there is to see or has not changed for so long.
+/// Looks until it sees all or nothing has changed for so long; returns what it saw last.
 fn settled<T: PartialEq>(
     quiet: Duration,
     mut look: impl FnMut() -> T,
@@ -377,7 +378,7 @@ fn start(
     Server::start(program, first.iter().chain(&arguments).chain(&fixed).chain(more))
 }
 
-/// The same, and what its workers do.
+/// The same, with the scoreboard of its workers.
 fn start_with_scoreboard(
     server: (&Path, &[&str]),
     mode: Mode,
@@ -390,7 +391,7 @@ fn start_with_scoreboard(
         .to_str()
         .ok_or_else(|| io::Error::other("the temporary folder's name is not UTF-8"))
         .and_then(|path| start(server, mode, app, workers, &["--scoreboard", path]));
-    // Those who have mapped it keep it.
+    // A process that has mapped the file keeps it.
     fs::remove_file(path)?;
     Ok((server?, scoreboard?))
 }
@@ -422,7 +423,7 @@ fn who(visit: &Visit) -> io::Result<i32> {
         .map_err(|_| io::Error::other(format!("connection {} was answered {text:?}", visit.number)))
 }
 
-/// Stops the server; what its workers say that they did.
+/// Stops the server; returns its workers' accounts.
 fn accounts(server: Server) -> io::Result<Vec<Account>> {
     let finished = server.stop()?;
     if !finished.status.success() {

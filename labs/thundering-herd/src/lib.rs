@@ -9,7 +9,7 @@
 //! | [`master`] | the process that forks them, replaces those that die, and ends them |
 //! | [`lock`] | a lock in memory that processes share, for the modes that need one |
 //! | [`scoreboard`] | what each worker does now, for other processes to see |
-//! | `shared` | the memory that both are in |
+//! | `shared` | the memory of both |
 //! | `shared_poller` | a poller for several threads, for the mode that needs one |
 //! | [`command`] | the server's command line |
 //! | [`experiment`] | all modes under the same connections, compared: the `herd` binary |

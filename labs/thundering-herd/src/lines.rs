@@ -1,4 +1,4 @@
-//! Lines, put together again from what recv takes off the stream in pieces.
+//! Puts lines together again from the pieces that recv returns.
 
 use nix::libc::PIPE_BUF;
 
@@ -9,8 +9,8 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// A longer line is passed on in pieces: a client cannot have us store without end, and what is printed of it fits into
-    /// what a pipe keeps together, even if each byte has to be shown as a replacement character of three.
+    /// A longer line is passed on in pieces, so a client cannot make us store without end. A printed piece fits into
+    /// what a pipe keeps together, even if each byte becomes a replacement character of three.
     const LONGEST: usize = (PIPE_BUF - "4294967295 received: \n".len()) / 3;
 
     pub(crate) fn split(&mut self, input: &[u8], mut on_line: impl FnMut(&[u8])) {
@@ -29,7 +29,7 @@ impl Lines {
         }
     }
 
-    /// What the client has left without its end of line.
+    /// Passes on a last line that has no end of line.
     pub(crate) fn finish(&mut self, mut on_line: impl FnMut(&[u8])) {
         if !self.unfinished.is_empty() {
             on_line(&self.unfinished);

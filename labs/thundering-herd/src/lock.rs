@@ -1,8 +1,8 @@
 //! A lock in memory that several processes share.
 //!
-//! A semaphore (sem_init(3) with `pshared`) would do, but for one thing: it does not know which process holds it, so a
-//! worker that is killed inside would lock out all others for ever. Here the shared word is the holder's process id. The
-//! master, which learns of every death, can free it. nginx's `ngx_shmtx` is built so.
+//! A semaphore (sem_init(3) with `pshared`) would do, except that it does not know which process holds it: a worker
+//! that is killed inside would lock out all others for ever. Here the shared word is the holder's process id. The
+//! master learns of every death, so it can free the lock. nginx's `ngx_shmtx` works like this.
 
 use std::io;
 use std::process;
@@ -15,9 +15,9 @@ use crate::shared;
 /// The lock. A process that is forked shares it.
 #[derive(Debug)]
 pub struct Lock {
-    /// The process id of its holder; 0 is nobody.
+    /// The process id of its holder, or 0 if it is free.
     holder: &'static AtomicU64,
-    /// How often this process could not have it.
+    /// How often this process tried in vain.
     in_vain: AtomicU64,
 }
 
@@ -26,7 +26,7 @@ pub struct Lock {
 pub struct Held<'a>(&'a Lock);
 
 impl Lock {
-    /// A lock that nobody holds, in a page of its own that stays mapped until the process ends.
+    /// A free lock, in a page of its own that stays mapped until the process ends.
     ///
     /// # Errors
     /// What mmap(2) reports.
@@ -35,7 +35,7 @@ impl Lock {
         Ok(Lock { holder: &word[0], in_vain: AtomicU64::new(0) })
     }
 
-    /// Takes it if nobody holds it, and does not wait.
+    /// Takes the lock if it is free, and does not wait.
     pub fn try_lock(&self) -> Option<Held<'_>> {
         let us = u64::from(process::id());
         match self.holder.compare_exchange(0, us, Ordering::Acquire, Ordering::Relaxed) {
@@ -47,12 +47,12 @@ impl Lock {
         }
     }
 
-    /// How often this process has tried and could not have it.
+    /// How often this process has tried to take it in vain.
     pub fn in_vain(&self) -> u64 {
         self.in_vain.load(Ordering::Relaxed)
     }
 
-    /// Frees it if `dead` holds it, a process that is no more.
+    /// Frees the lock if `dead`, a process that has ended, held it.
     pub fn release_for(&self, dead: Pid) {
         let dead = dead.as_raw() as u64;
         let _ = self.holder.compare_exchange(dead, 0, Ordering::Release, Ordering::Relaxed);

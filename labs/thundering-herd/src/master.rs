@@ -1,4 +1,4 @@
-//! The process that forks the workers: it holds the listeners, and serves nobody itself.
+//! The process that forks the workers: it holds the listeners, and serves no client itself.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, PipeReader, Read, Write};
@@ -28,7 +28,7 @@ pub struct Options {
     pub workers: usize,
     /// Where to listen.
     pub host: String,
-    /// On which ports; 0 is one of the kernel's choice.
+    /// On which ports; 0 lets the kernel choose one.
     pub ports: Vec<u16>,
     /// How many connections may wait, per listener.
     pub backlog: i32,
@@ -40,7 +40,8 @@ pub struct Options {
     pub stats: bool,
 }
 
-/// A worker that lived no longer died of something that its successor will die of too: that one has to wait as long.
+/// If a worker lived for less than this, its successor will probably die of the same thing. So the successor waits as
+/// long.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 
 /// Forks the workers, prints where they listen, replaces those that die; after SIGTERM or SIGINT ends them and returns
@@ -50,7 +51,7 @@ const SHORT_LIFE: Duration = Duration::from_secs(1);
 /// A port cannot be listened on, or a worker cannot be started to begin with.
 pub fn run(options: &Options) -> io::Result<()> {
     shutdown::install(false)?;
-    // The program that started this one may have had its children's ends ignored: then wait would never report them.
+    // The program that started this one may have ignored SIGCHLD: then wait would never report a child's end.
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     // SAFETY: no handler is installed.
     #[allow(unsafe_code)]
@@ -86,7 +87,7 @@ enum Doors {
     Shared(Vec<Listener>),
     /// Ports: each worker makes its own listeners, and they end with it.
     Ports(Vec<SharedPort>),
-    /// The listeners of each worker, in the master's hands as well: a worker's successor takes them over.
+    /// The listeners of each worker. The master holds them too: a worker's successor takes them over.
     Kept(Vec<SharedPort>, Vec<Vec<Listener>>),
 }
 
@@ -134,7 +135,7 @@ impl<'a> Master<'a> {
         })
     }
 
-    /// Starts every worker that is not there.
+    /// Starts every worker that is missing.
     fn start_all(&mut self) -> io::Result<()> {
         for index in 0..self.workers.len() {
             if self.workers[index].is_none() {
@@ -169,7 +170,7 @@ impl<'a> Master<'a> {
         let listeners = match &mut self.doors {
             Doors::Shared(listeners) => Ok(std::mem::take(listeners)),
             Doors::Ports(ports) => listen(ports, backlog),
-            // The others' are closed here.
+            // The other workers' listeners are closed here.
             Doors::Kept(_, listeners) => Ok(std::mem::take(listeners).swap_remove(index)),
         };
         let outcome = listeners.and_then(|listeners| {
@@ -184,7 +185,7 @@ impl<'a> Master<'a> {
         })
     }
 
-    /// Until SIGTERM or SIGINT.
+    /// Runs until SIGTERM or SIGINT.
     fn replace_the_dead(&mut self) -> io::Result<()> {
         while !shutdown::requested() {
             let mut soon = false;
@@ -202,7 +203,7 @@ impl<'a> Master<'a> {
             if !soon {
                 sys::sleep(SHORT_LIFE);
             }
-            // All that are dead by now: one of them may hold the lock, whether or not there is a process for its successor.
+            // Bury all that are dead by now: one of them may hold the lock, even if its successor cannot be started.
             while let Some(ended) = children::ended() {
                 self.bury(ended);
             }
@@ -215,7 +216,7 @@ impl<'a> Master<'a> {
         Ok(())
     }
 
-    /// Notes that a worker has ended, and how; how long it lived.
+    /// Notes that a worker has ended, and how; returns how long it lived.
     fn bury(&mut self, (pid, how): (Pid, String)) -> Option<Duration> {
         let is_it = |worker: &Option<Worker>| worker.as_ref().is_some_and(|w| w.pid == pid);
         let worker = self.workers.iter_mut().find(|worker| is_it(worker))?.take()?;
@@ -231,11 +232,11 @@ impl<'a> Master<'a> {
     }
 }
 
-/// Returns when the worker is ready, and when this process is to end: a worker that hangs must not make the master deaf.
+/// Returns when the worker is ready, or when this process is to end: a worker that hangs must not make the master deaf.
 fn wait_for(mut ready: PipeReader) -> io::Result<()> {
     loop {
         match ready.read(&mut [0]) {
-            // The end of the pipe without a byte is the end of the worker: it has said why.
+            // A pipe that ends without a byte means that the worker has ended: it has said why.
             Ok(0) => return Err(io::Error::other("a worker could not start")),
             Err(error) if error.kind() == ErrorKind::Interrupted && !shutdown::requested() => {}
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
@@ -257,14 +258,14 @@ fn listen(ports: &[SharedPort], backlog: i32) -> io::Result<Vec<Listener>> {
     ports.iter().map(|port| port.listen(backlog)).collect()
 }
 
-/// Has the kernel end this process when its parent `master` is gone, however that came to pass. Elsewhere than on Linux a
-/// process whose parent is killed stays.
+/// Makes the kernel end this process when its parent `master` is gone, for any reason. Outside Linux a process stays
+/// when its parent is killed.
 pub fn die_with(master: u32) {
     #[cfg(target_os = "linux")]
     {
         let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGTERM);
         if std::os::unix::process::parent_id() != master {
-            process::exit(1); // it was faster
+            process::exit(1); // the master has ended already
         }
     }
     #[cfg(not(target_os = "linux"))]

@@ -1,7 +1,8 @@
-//! The ways to wait. Each is one file that is told which listeners to wait for, and stays until the worker is to stop.
+//! The ways to wait. Each is one file. Its `serve` is given the listeners to wait for, and returns when the worker is
+//! to stop.
 //!
-//! Their `serve` functions differ in how the listener is put on the worker's list, and in what is done when it is said
-//! to be ready. Everything else is the same, line by line.
+//! These functions differ in how the listener gets on the worker's list, and in what happens when it is reported ready.
+//! Everything else is the same, line by line.
 
 use clap::ValueEnum;
 use step6_epoll_kqueue::Poller;
@@ -45,7 +46,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// How many processes so many workers are.
+    /// How many processes this many workers are.
     pub fn processes(self, workers: usize) -> usize {
         if self == Mode::Oneshot { 1 } else { workers }
     }

@@ -1,8 +1,8 @@
-//! The *scoreboard*: what each worker does now, where the other processes can see it. (Apache's httpd has one, and the word
-//! is Apache's.)
+//! The *scoreboard*: what each worker does now, where the other processes can see it. (The word is from Apache's httpd,
+//! which has one.)
 //!
-//! It shows what only the worker itself knows for certain: that it is in accept. A worker is in accept while it has begun
-//! more accepts than have returned. If that lasts, the worker is asleep in there.
+//! It shows what only the worker itself knows for certain: that it is in accept. A worker is in accept while it has
+//! begun more accepts than have returned. If that lasts, the worker is asleep there.
 
 use std::fs::File;
 use std::io;
@@ -76,7 +76,7 @@ impl Scoreboard {
 }
 
 impl Slot {
-    /// Accepts, and shows it while it lasts.
+    /// Accepts, and shows that it is in accept meanwhile.
     ///
     /// # Errors
     /// As [`Listener::accept`].

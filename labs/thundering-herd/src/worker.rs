@@ -26,8 +26,8 @@ pub struct Account {
     pub connections: u64,
     /// How many each of its threads accepted. All modes but `oneshot` have one thread.
     pub shares: Vec<u64>,
-    /// How often the call in which it sleeps returned: epoll_wait or kevent; in the mode `accept`, accept itself. Not counted
-    /// is one that SIGTERM has ended.
+    /// How often the call in which it sleeps returned: epoll_wait or kevent; in the mode `accept`, accept itself. A
+    /// sleep that SIGTERM has ended does not count.
     pub returns: u64,
     /// How often it was told that there is something to accept, and there was nothing, or the lock was taken.
     pub in_vain: u64,
@@ -39,11 +39,11 @@ pub struct Account {
     pub listeners: Vec<u64>,
 }
 
-/// Waits and serves in the way of `mode` until SIGTERM. There is a slot for each thread. `ready` is closed after a byte when
-/// the worker is about to wait.
+/// Waits and serves in the way of `mode` until SIGTERM. There is a slot for each thread. It writes a byte to `ready`
+/// and closes it when it is about to wait.
 ///
 /// # Errors
-/// A listener or the poller is of no use (any more).
+/// A listener or the poller cannot be used (any more).
 pub fn run(
     mode: Mode,
     app: App,
@@ -55,7 +55,7 @@ pub fn run(
 ) -> io::Result<()> {
     let inodes = listeners.iter().map(inode).collect::<io::Result<Vec<_>>>()?;
     info!("waits for {}", sockets(&inodes));
-    // A master that is about to end does not listen any more; it says so with a signal.
+    // A master that is about to end no longer reads this pipe; it sends a signal.
     let _ = ready.write_all(b"!");
     drop(ready);
 

@@ -1,4 +1,4 @@
-//! Who wakes up, in counts: never in times, which are the machine's.
+//! Which workers wake up, in counts and never in times: times depend on the machine.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +13,7 @@ fn server() -> (&'static Path, &'static [&'static str]) {
     (Path::new(env!("CARGO_BIN_EXE_thundering-herd")), &[])
 }
 
-/// Far enough apart that on a loaded machine, too, everybody is asleep again when the next connection comes.
+/// So far apart that every worker is asleep again when the next connection comes, on a loaded machine too.
 const SPACED: Arrivals =
     Arrivals { name: "spaced", concurrent: 1, pause: Duration::from_millis(8) };
 
@@ -36,8 +36,9 @@ fn blocking_is_level_without_one_line() {
     assert_eq!(blocking, without);
 }
 
-/// `stay` fails unless those that are not answered are exactly the clients of the workers that sleep in accept, and unless
-/// more connections wake all of these. Whether a worker loses the race into accept is chance; on one core none does.
+/// `stay` checks that the clients without an answer are exactly those of the workers that sleep in accept, and that
+/// more connections wake all these workers. Whether a worker loses the race into accept is chance; on one core it does
+/// not happen.
 #[test]
 fn the_clients_of_workers_stuck_in_accept_wait_for_connections() {
     for _ in 0..10 {
@@ -99,7 +100,7 @@ fn a_listener_for_each_worker_wakes_its_worker() {
 
 #[test]
 fn a_lock_around_the_wait_wakes_its_holder_and_around_accept_the_herd() {
-    // The others look after the lock twice a second, however many connections come meanwhile.
+    // The others try the lock twice a second, however many connections come meanwhile.
     let measured = spaced(Mode::Mutex);
     let around_wait = measured.per_connection(|worker| worker.voluntary_switches)
         - measured.per_connection(|worker| worker.in_vain);
@@ -145,7 +146,7 @@ fn a_shared_listener_loses_nothing_when_a_worker_dies() {
     }
 }
 
-/// Unless the kernel hands them on, or the master has kept the listener.
+/// Not if the kernel moves the connections, or the master has kept the listener.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_workers_own_listener_takes_with_it_what_waits_there() {

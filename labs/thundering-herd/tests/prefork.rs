@@ -62,8 +62,7 @@ fn accounts(finished: &Finished) -> Vec<Account> {
     lines.map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Whether the process has ended. (One whose parent is gone may stay a zombie where nobody reaps orphans: in a container
-/// without an init.)
+/// Whether the process has ended. (An orphan may stay a zombie if no process reaps it: in a container without an init.)
 fn is_gone(pid: Pid) -> bool {
     let state = || {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -181,7 +180,16 @@ fn a_worker_stuck_in_accept_does_not_answer_until_a_connection_wakes_it() {
     let (server, scoreboard) = start_with_scoreboard(Mode::Blocking, "echo", 2);
     let [loser, winner] = server.children().unwrap()[..] else { panic!("two workers") };
     let signal = |worker: i32, signal| kill(Pid::from_raw(worker), signal).unwrap();
-    signal(winner, Signal::SIGSTOP);
+    // kill(2) returns before the worker stops: until then it may be told of what comes.
+    let stop = |worker: i32| {
+        signal(worker, Signal::SIGSTOP);
+        wait_until("it has stopped", || {
+            let status = std::fs::read_to_string(format!("/proc/{worker}/stat")).unwrap();
+            status.rsplit(')').next().unwrap().trim_start().starts_with('T')
+        })
+        .unwrap();
+    };
+    stop(winner);
     let mut clients: Vec<_> =
         (0..CLIENTS).map(|_| Client::greeted(server.address()).unwrap()).collect();
     let is_loser = |row: &thundering_herd::scoreboard::Row| row.connections == CLIENTS as u64;
@@ -192,8 +200,10 @@ fn a_worker_stuck_in_accept_does_not_answer_until_a_connection_wakes_it() {
     clients.iter_mut().for_each(|client| client.send(b"^").unwrap());
     let mut newcomers = Vec::new();
     wait_until("it has lost", || {
-        signal(winner, Signal::SIGSTOP);
-        signal(loser, Signal::SIGSTOP);
+        stop(winner);
+        stop(loser);
+        let taken = || scoreboard.rows()[1 - loser_row].connections;
+        let before = taken();
         clients.iter_mut().for_each(|client| client.send(&message).unwrap());
         newcomers.push(Client::connect(server.address()).unwrap());
         // It is told of all of them at once, of the newcomer last.
@@ -203,11 +213,14 @@ fn a_worker_stuck_in_accept_does_not_answer_until_a_connection_wakes_it() {
         clients[0].expect(&answer[1..]).unwrap();
         clients[1..].iter_mut().for_each(|client| client.expect(&answer).unwrap());
         newcomers.last_mut().unwrap().expect(b"*").unwrap();
-        let accepted: Vec<_> = scoreboard.rows().iter().map(|row| row.connections).collect();
-        accepted[1 - loser_row] > 0
+        // If the other one has taken it, this one has gone to take it too, or has not been told of it.
+        let is_stuck = || {
+            std::thread::sleep(Duration::from_millis(5));
+            scoreboard.rows()[loser_row].in_accept()
+        };
+        taken() > before && (0..40).any(|_| is_stuck())
     })
     .unwrap();
-    wait_until("it is in accept", || scoreboard.rows()[loser_row].in_accept()).unwrap();
     let stuck = scoreboard.rows()[loser_row];
 
     for client in &mut clients {
@@ -216,14 +229,14 @@ fn a_worker_stuck_in_accept_does_not_answer_until_a_connection_wakes_it() {
     }
     std::thread::sleep(Duration::from_millis(300));
     for client in &mut clients {
-        let error = client.stream.read(&mut [0]).expect_err("nobody is answered");
+        let error = client.stream.read(&mut [0]).expect_err("no client is answered");
         assert_eq!(error.kind(), ErrorKind::WouldBlock);
         client.stream.set_nonblocking(false).unwrap();
     }
     assert_eq!(scoreboard.rows()[loser_row], stuck);
 
-    // The other one may not have it.
-    signal(winner, Signal::SIGSTOP);
+    // The other worker must not get it.
+    stop(winner);
     let _stranger = Client::greeted(server.address()).unwrap();
     clients.iter_mut().for_each(|client| client.expect(b"b").unwrap());
     signal(winner, Signal::SIGCONT);
@@ -234,7 +247,7 @@ fn a_worker_stuck_in_accept_does_not_answer_until_a_connection_wakes_it() {
 fn what_one_says_the_others_hear() {
     let server = start(Mode::Level, "chat", 1);
     let mut clients: Vec<_> = (0..3).map(|_| Client::connect(server.address()).unwrap()).collect();
-    // The worker knows the clients that have been heard.
+    // Once a client has been heard, the worker knows it.
     let mut speaker = clients.remove(0);
     wait_until("the others are there", || {
         speaker.send(b"is anybody there?\n").unwrap();
@@ -291,7 +304,7 @@ fn a_worker_that_is_killed_under_load_is_replaced_and_nobody_is_refused() {
             kill(victim, Signal::SIGKILL).unwrap();
             during.join().unwrap()
         });
-        // What the victim had in hand is lost; there is always somebody who listens.
+        // The victim's own connections are lost; there is always another worker that listens.
         for error in during.iter().filter_map(|visit| visit.reply.as_ref().err()) {
             assert_ne!(error.kind(), ErrorKind::ConnectionRefused, "{mode:?}");
         }
@@ -356,7 +369,7 @@ fn sigterm_and_sigint_end_all_of_them() {
             for account in &accounts {
                 assert!(is_gone(Pid::from_raw(account.pid)), "{mode:?}");
             }
-            // The signal has met one worker in recv and four in accept. It is no return of any of them.
+            // The signal has met one worker in recv and four in accept. It does not count as a return.
             if mode == Mode::Accept {
                 assert_eq!(accounts.iter().map(|account| account.returns).sum::<u64>(), 1);
             }

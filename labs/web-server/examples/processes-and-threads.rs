@@ -23,7 +23,7 @@ struct Arguments {
     #[arg(short = 'n', value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=5000))]
     count: u32,
 
-    /// How much memory the program has in use that forks in the second row, in MiB
+    /// For the second row: how much memory the forking program has in use, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=4096))]
     memory: u32,
 }
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What each of them adds one to.
+/// Each process and each thread adds one to it.
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
 fn measure(count: u32, memory: u32) -> io::Result<Table> {
@@ -58,7 +58,7 @@ fn measure(count: u32, memory: u32) -> io::Result<Table> {
     let counted_by_threads = COUNTER.swap(0, Ordering::Relaxed);
     table.add_row(row("to create and end one".to_owned(), processes, threads));
 
-    // Zeros would be one page of the kernel's, mapped again and again.
+    // Not zeros: for them the kernel would map one page of its own again and again.
     let in_use = black_box(vec![1_u8; memory as usize * 1024 * 1024]);
     let processes = microseconds(time(count, end_a_process)?);
     let threads = microseconds(time(count, end_a_thread)?);
@@ -86,9 +86,9 @@ fn time(count: u32, mut one: impl FnMut() -> io::Result<()>) -> io::Result<Durat
     Ok(started.elapsed() / count)
 }
 
-/// Has a child do this, and end.
+/// Forks a child that does this and ends.
 fn in_a_child(work: impl FnOnce()) -> io::Result<Pid> {
-    // SAFETY: whenever this is called this process has one thread, so its child may do what a process may (fork(2)).
+    // SAFETY: this process has one thread at every call, so its child may do whatever a process may (fork(2)).
     #[allow(unsafe_code)]
     match unsafe { fork() }? {
         ForkResult::Parent { child } => Ok(child),
@@ -111,8 +111,8 @@ fn end_a_thread() -> io::Result<()> {
     Ok(())
 }
 
-/// What one of so many sleeping children has in memory, in KiB: its share of the pages (shared ones are divided among
-/// those who share them) and its page tables, which it shares with nobody.
+/// How much memory one of `count` sleeping children takes, in KiB: its share of the pages (a shared page is divided by
+/// the number of processes that share it), and its page tables, which it does not share.
 fn sleeping_processes(count: u32) -> io::Result<Option<u64>> {
     let (mut asleep, say_asleep) = io::pipe()?;
     let (until, wake) = io::pipe()?;
@@ -121,7 +121,7 @@ fn sleeping_processes(count: u32) -> io::Result<Option<u64>> {
     for _ in 0..count {
         let (mut until, mut say_asleep) = (until.try_clone()?, say_asleep.try_clone()?);
         children.push(in_a_child(|| {
-            drop(wake.take()); // or the end of the pipe would never come
+            drop(wake.take()); // otherwise the end of the pipe would never come
             let _ = say_asleep.write_all(b"!");
             let _ = until.read(&mut [0]);
         })?);
@@ -139,7 +139,7 @@ fn sleeping_processes(count: u32) -> io::Result<Option<u64>> {
     Ok(total.map(|total| total / u64::from(count)))
 }
 
-/// What one of so many sleeping threads adds to this process, in KiB, its page tables included.
+/// How much memory one of `count` sleeping threads adds to this process, in KiB, including page tables.
 fn sleeping_threads(count: u32) -> io::Result<Option<u64>> {
     let memory =
         || Some(field("/proc/self/status", "VmRSS:")? + field("/proc/self/status", "VmPTE:")?);
@@ -161,7 +161,7 @@ fn sleeping_threads(count: u32) -> io::Result<Option<u64>> {
     Ok(after.zip(before).map(|(after, before)| after.saturating_sub(before) / u64::from(count)))
 }
 
-/// A figure of a file in /proc, in KiB.
+/// Reads a figure from a file in /proc, in KiB.
 fn field(path: &str, name: &str) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;

@@ -10,20 +10,21 @@ use server::{Stream, shutdown};
 use crate::http::{self, Response, Status};
 use crate::site::Site;
 
-/// What one read takes.
+/// How many bytes one read takes at most.
 const BUFFER: usize = 16 * 1024;
 
 /// How a connection is served.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
-    /// How long a client may take for a request, from its connection or from its last answer on; and for its answer.
+    /// How long a client may take to send a request (counted from its connection or its last answer), and to take its
+    /// answer.
     pub read_timeout: Duration,
-    /// Whether more than one request is answered, if the client wants it so.
+    /// Whether the connection is kept for a further request, if the client wants that.
     pub keep_alive: bool,
 }
 
-/// Answers one request after another until the client closes, fails, or exhausts our patience; or the server is told to
-/// stop. `who` is who does it.
+/// Answers one request after another, until the client closes, fails or takes too long, or the server is told to stop.
+/// `who` names the process or thread that serves, for the page.
 pub fn serve_connection(stream: Stream, site: &Site, terms: Terms, who: &str) {
     let _ended_by_the_peer = converse(stream, site, terms, who);
 }
@@ -51,13 +52,13 @@ fn converse(mut stream: Stream, site: &Site, terms: Terms, who: &str) -> io::Res
 
 enum Received {
     Request(http::Request),
-    /// Something else, or only a part of it in all that time.
+    /// Bytes that are not a request, or only a part of one when the time was over.
     Nonsense(Status),
     /// The client has nothing more to ask.
     Nothing,
 }
 
-/// The next request. What came after it stays in `input`.
+/// Receives the next request. Bytes that come after it stay in `input`.
 fn receive(stream: &mut Stream, input: &mut Vec<u8>, terms: Terms) -> io::Result<Received> {
     let deadline = Instant::now() + terms.read_timeout;
     let mut buffer = [0; BUFFER];
@@ -79,8 +80,8 @@ fn receive(stream: &mut Stream, input: &mut Vec<u8>, terms: Terms) -> io::Result
     }
 }
 
-/// One recv. Returns `None` if nothing has come by then, or it is too late already. A client may send a byte now and then
-/// for ever, so each recv gets what is left of the time, and not all of it again.
+/// One recv. Returns `None` if nothing has come by the deadline, or if it is past already. A client may send a byte now
+/// and then for ever, so each recv gets only the time that is left.
 fn read_until(
     deadline: Instant,
     stream: &mut Stream,
@@ -99,7 +100,7 @@ fn read_until(
 }
 
 fn time_value(duration: Duration) -> TimeVal {
-    // Zero would mean none.
+    // Zero would mean no timeout.
     let duration = duration.max(Duration::from_millis(1));
     TimeVal::new(duration.as_secs() as _, duration.subsec_micros() as _)
 }

@@ -1,19 +1,20 @@
-//! HTTP/1.1 (RFC 9110, RFC 9112) as far as a server of a few pages needs it: bytes in, requests out; responses in, bytes
-//! out. No I/O and no clock but the Date header's, so every case can be tested byte by byte.
+//! HTTP/1.1 (RFC 9110, RFC 9112) as far as a server of a few pages needs it: bytes in, requests out; responses in,
+//! bytes out. This module makes no I/O and uses a clock only for the Date header, so every case can be tested byte by
+//! byte.
 //!
-//! A minor version above 1 would have to be answered as 1.1; `httparse` knows none, and so it is a 505 here.
+//! HTTP says that a minor version above 1 is answered as 1.1. `httparse` does not accept one, so it is a 505 here.
 
 use std::time::SystemTime;
 
 use httparse::{EMPTY_HEADER, Error};
 
-/// The longest request target that is looked at, in bytes.
+/// The longest request target that is accepted, in bytes.
 pub const LONGEST_TARGET: usize = 4 * 1024;
 /// The longest request line and header section together, in bytes.
 pub const LONGEST_HEAD: usize = 16 * 1024;
 /// The most header fields.
 pub const MOST_FIELDS: usize = 64;
-/// The longest body. Nobody wants it here; it is read because the next request follows it.
+/// The longest body. The server does not use it, but reads it, because the next request follows it.
 pub const LONGEST_BODY: usize = 64 * 1024;
 
 /// A request that can be answered.
@@ -23,7 +24,7 @@ pub struct Request {
     pub path: String,
     /// HEAD: the same answer as for GET, without its body.
     pub head: bool,
-    /// Whether the connection outlives this request, as far as the client is concerned.
+    /// Whether the client wants to keep the connection after this request.
     pub keep_alive: bool,
 }
 
@@ -96,12 +97,12 @@ impl Response {
         Response { status, media_type: "text/plain; charset=utf-8", body }
     }
 
-    /// The status and nothing else to say.
+    /// A response that says only its status.
     pub fn error(status: Status) -> Self {
         Self::text(status, status.line())
     }
 
-    /// As it goes over the wire. `head` leaves the body out, and says how long it would be.
+    /// The bytes to send. With `head` the body is left out, but its length is still given.
     pub fn encode(&self, head: bool, keep_alive: bool) -> Vec<u8> {
         let Response { status, media_type, body } = self;
         let mut bytes = format!(
@@ -120,11 +121,11 @@ impl Response {
     }
 }
 
-/// The first request of `input` and how many bytes it took; none if more has to come.
+/// Returns the first request of `input` and its length in bytes, or none if it is not complete yet.
 ///
 /// # Errors
-/// What to answer to something that is no request, or none for us. Where the next request would begin is not known then:
-/// the connection has to be closed after it.
+/// Returns the status to answer with, if `input` is not a request or not one that this server serves. It is then
+/// unknown where the next request begins, so the connection has to be closed after the answer.
 pub fn parse(input: &[u8]) -> Result<Option<(Request, usize)>, Status> {
     let mut fields = [EMPTY_HEADER; MOST_FIELDS];
     let mut request = httparse::Request::new(&mut fields);
@@ -160,7 +161,8 @@ pub fn parse(input: &[u8]) -> Result<Option<(Request, usize)>, Status> {
         _ => return Err(Status::NotImplemented),
     }
     if input.len() < head + body {
-        // The client waits for our leave to send the body, and we for the body (RFC 9110, 10.1.1). Nobody wants it here.
+        // The client waits for permission to send the body, and the server waits for the body (RFC 9110, 10.1.1). This
+        // server does not want it.
         let asks_leave = field("expect").any(|value| value.eq_ignore_ascii_case(b"100-continue"));
         return if asks_leave && version == 1 { Err(Status::ExpectationFailed) } else { Ok(None) };
     }
@@ -176,10 +178,10 @@ pub fn parse(input: &[u8]) -> Result<Option<(Request, usize)>, Status> {
     Ok(Some((request, head + body)))
 }
 
-/// Fails if this is too long, complete or not, to be looked at any further.
+/// Fails if this head, complete or not, is longer than the server accepts.
 fn too_long(head: &[u8]) -> Result<(), Status> {
     let line = memchr::memchr(b'\n', head).unwrap_or(head.len());
-    // The method and the version are a few bytes; what else can be long is the target.
+    // The method and the version are a few bytes. Only the target can be long.
     if line > LONGEST_TARGET + 32 {
         Err(Status::UriTooLong)
     } else if head.len() > LONGEST_HEAD {
@@ -197,7 +199,7 @@ fn body_length<'a>(
     let Some(length) = lengths.next() else {
         return if transfer_encoding { Err(Status::LengthRequired) } else { Ok(0) };
     };
-    // Two answers to where the body ends are an attack (request smuggling), or as good as one.
+    // If the request gives two different ends of its body, it is an attack (request smuggling) or may serve as one.
     if transfer_encoding || lengths.any(|other| other != length) {
         return Err(Status::BadRequest);
     }
@@ -213,7 +215,7 @@ fn is_no_host(value: &[u8]) -> bool {
     value.iter().any(|byte| matches!(byte, b' ' | b'\t' | b',' | b'/'))
 }
 
-/// Whether what has come so far, request or not, wants no body in the answer.
+/// Whether the input so far, valid or not, begins as a HEAD request: its answer has no body.
 pub fn is_head(input: &[u8]) -> bool {
     input.trim_ascii_start().starts_with(b"HEAD ")
 }
@@ -237,7 +239,7 @@ mod tests {
         Request { path: path.to_owned(), head, keep_alive }
     }
 
-    /// What comes of it, and the same however few bytes are there to begin with: nothing yet, until there is something.
+    /// The result of `parse`. Every shorter part of the input must give "not complete" or the same error.
     fn parsed(input: &[u8]) -> Result<Option<(Request, usize)>, Status> {
         let whole = parse(input);
         let end = match &whole {
@@ -279,7 +281,7 @@ mod tests {
         for (input, expected) in cases {
             let text = String::from_utf8_lossy(input);
             assert_eq!(parsed(input), Ok(Some((expected.clone(), input.len()))), "{text}");
-            // What follows is the next one's.
+            // The bytes that follow belong to the next request.
             let more = [input, b"GET "].concat();
             assert_eq!(parse(&more), Ok(Some((expected, input.len()))), "{text}");
         }

@@ -1,9 +1,9 @@
-//! A web server whose pages take five seconds, four ways. What differs between them is who waits.
+//! A web server whose pages take five seconds, written in four ways. They differ in who waits.
 //!
 //! | module | what it is |
 //! | --- | --- |
 //! | [`http`] | HTTP/1.1, bytes in, requests out: no I/O, no clock |
-//! | [`site`] | what there is to see, and how long it takes |
+//! | [`site`] | the pages, and how long they take |
 //! | [`work`] | the five seconds, slept or burnt |
 //! | [`connection`] | one browser, served by a thread that may sleep (`web-sequential`, `web-fork`, `web-threads`) |
 //! | [`pool`] | a bounded queue, and workers that come and go with it |

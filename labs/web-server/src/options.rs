@@ -8,11 +8,11 @@ use crate::connection::Terms;
 use crate::site::Site;
 use crate::work::{self, Work};
 
-/// What all of them can be told. Each flattens it into its own arguments.
+/// The options of all four servers. Each flattens them into its own arguments.
 #[derive(Clone, Debug, clap::Args)]
-#[group(id = "web")] // or it would be `Options`, like the one that is flattened into it
+#[group(id = "web")] // the default name is `Options`, which the flattened group has already
 pub struct Options {
-    /// As every server of this course.
+    /// The options of every server of this course.
     #[command(flatten)]
     pub server: server::Options,
 
@@ -20,13 +20,13 @@ pub struct Options {
     #[arg(long, value_name = "DURATION", default_value = "5s")]
     pub work: Work,
 
-    /// How long a client may take for a request, from its connection or its last answer on, and for its answer
+    /// How long a client may take to send a request (from its connection or its last answer on), and to take its answer
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = work::patience)]
     pub read_timeout: Duration,
 }
 
 impl Options {
-    /// The pages. `crash_is_fatal`: see [`Site`].
+    /// The pages. For `crash_is_fatal` see [`Site`].
     pub fn site(&self, crash_is_fatal: bool) -> Site {
         Site { work: self.work, crash_is_fatal }
     }
@@ -37,9 +37,17 @@ impl Options {
     }
 }
 
-/// The command line of a web server: its port is 8090 unless it says otherwise.
+/// Reads the command line of a web server. The default port is 8090.
 pub fn parse<A: CommandFactory + FromArgMatches>() -> A {
-    let command = A::command().mut_arg("port", |port| port.default_value("8090"));
+    let command = A::command()
+        .mut_arg("port", |port| port.default_value("8090"))
+        .mut_arg("max_clients", |limit| limit.hide(true).value_parser(not_here::<u32>))
+        .mut_arg("idle_timeout", |limit| limit.hide(true).value_parser(not_here::<Duration>));
     let matches = command.get_matches();
     A::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// A connection may be served by another process here, which the limits of the echo servers know nothing of.
+fn not_here<T>(_: &str) -> Result<T, String> {
+    Err("web servers have --read-timeout, and the pool --max-connections".to_owned())
 }

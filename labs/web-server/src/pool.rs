@@ -1,8 +1,8 @@
 //! A bounded queue, and workers that come and go with it.
 //!
-//! A job goes to a free worker, each in its turn; if none is free, into the queue; if that is full, back to whoever
-//! brought it. There is *one* queue. With one for each worker a job may wait behind a slow one while the worker next to
-//! it has nothing to do.
+//! A job goes to a free worker; free workers take turns. If no worker is free, the job goes into the queue. If the
+//! queue is full, the job goes back to the caller. There is *one* queue. If each worker had its own, a job might wait
+//! behind a slow one while another worker has nothing to do.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use crate::sizing::Sizing;
 
-/// How long to wait, after there was no thread to be had, before another is asked for.
+/// How long to wait, after a thread could not be started, before the pool tries again.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The pool. Its workers end with the process.
@@ -24,23 +24,23 @@ pub struct Pool<J> {
 
 struct Shared<J> {
     state: Mutex<State<J>>,
-    /// What a worker, known by its number, does with a job. It must not panic.
+    /// Does a job. It gets the worker's number and the job, and must not panic.
     perform: Box<dyn Fn(u32, J) + Send + Sync>,
 }
 
 struct State<J> {
     queue: VecDeque<J>,
-    /// Those who take jobs, in the order in which they were hired.
+    /// The workers that take jobs, in the order in which they were hired.
     workers: Vec<Worker<J>>,
-    /// How many do a job now, those who will leave after it included.
+    /// How many workers do a job now, including those that will leave after it.
     busy: usize,
-    /// How many have been retired in the middle of a job. They are no longer above, but they are still at work.
+    /// How many were retired in the middle of a job. They are no longer in `workers`, but they are still at work.
     leaving: usize,
-    /// Whose turn it is: the place in `workers` from which the next free one is looked for.
+    /// The place in `workers` where the search for the next free worker begins.
     turn: usize,
     hired: u32,
     retired: u32,
-    /// When there was no thread for another worker, the last time.
+    /// When the pool last failed to start a thread.
     no_thread: Option<Instant>,
     sizing: Sizing,
 }
@@ -51,7 +51,8 @@ struct Worker<J> {
     free: bool,
 }
 
-/// Where a free worker waits. It has a condition of its own, so that one job wakes one worker: the one whose turn it is.
+/// Where a free worker waits. Each worker has its own condition, so that one job wakes one worker: the one whose turn
+/// it is.
 struct Desk<J> {
     dealt: Condvar,
     order: Mutex<Option<Order<J>>>,
@@ -67,21 +68,21 @@ enum Order<J> {
 pub struct Figures {
     /// How many workers take jobs.
     pub workers: usize,
-    /// How many do one now, workers that will leave after it included.
+    /// How many do a job now, including workers that will leave after it.
     pub busy: usize,
     /// How many jobs wait in the queue.
     pub queue: usize,
-    /// How many workers were hired in all, the first included.
+    /// How many workers were hired in all, including the first.
     pub hired: u32,
-    /// How many were retired, some of whom may have been hired again before they were gone.
+    /// How many were retired. Some of them may have been hired again before they ended.
     pub retired: u32,
 }
 
 impl<J: Send + 'static> Pool<J> {
-    /// A pool with one worker. `perform` is told which worker (counted from 1) does which job, on that worker's thread.
+    /// Makes a pool with one worker. The worker's thread calls `perform` with its number (counted from 1) and the job.
     ///
     /// # Errors
-    /// There is no thread for the first worker.
+    /// The thread of the first worker cannot be started.
     pub fn new(
         sizing: Sizing,
         perform: impl Fn(u32, J) + Send + Sync + 'static,
@@ -103,10 +104,10 @@ impl<J: Send + 'static> Pool<J> {
         Ok(pool)
     }
 
-    /// Has a worker do `job`, now or in its turn.
+    /// Gives `job` to a worker, now or after the jobs that wait.
     ///
     /// # Errors
-    /// The queue is full: the job itself.
+    /// The queue is full. The job comes back.
     pub fn submit(&self, job: J) -> Result<(), J> {
         let mut state = self.shared.lock();
         let outcome = match state.next_free() {
@@ -133,7 +134,7 @@ impl<J: Send + 'static> Pool<J> {
         outcome
     }
 
-    /// Retires a worker if it is time to; to be called now and then.
+    /// Retires a worker if it is time to. Call it regularly.
     pub fn review(&self) {
         let mut state = self.shared.lock();
         state.observe();
@@ -141,7 +142,8 @@ impl<J: Send + 'static> Pool<J> {
         if !state.sizing.retires(Instant::now(), workers) {
             return;
         }
-        // The youngest. One that has a job in hand finishes it, and finds out then that it is no longer on the list.
+        // The youngest worker. If it has a job in hand, it finishes the job and then finds that it is no longer on the
+        // list.
         let Some(worker) = state.workers.pop() else { return };
         state.retired += 1;
         info!(
@@ -174,7 +176,8 @@ impl<J: Send + 'static> Pool<J> {
     fn hire(&self, state: &mut State<J>) -> io::Result<()> {
         let number = state.hired + 1;
         let desk = Arc::new(Desk { dealt: Condvar::new(), order: Mutex::new(None) });
-        // The oldest job is why it has come. It is dealt before the thread runs, and goes back if there is no thread.
+        // The new worker begins with the oldest job. The job is dealt before the thread runs, and goes back if the
+        // thread cannot be started.
         let first = state.queue.pop_front();
         let free = first.is_none();
         if let Some(job) = first {
@@ -212,14 +215,14 @@ impl<J> Shared<J> {
     fn work(&self, number: u32, desk: &Arc<Desk<J>>) {
         while let Order::Perform(mut job) = desk.wait() {
             loop {
-                // Without the lock: jobs are done at the same time, and that is what the workers are for.
+                // Without the lock, so that several workers do their jobs at the same time.
                 (self.perform)(number, job);
                 let mut state = self.lock();
                 let place = state.workers.iter().position(|worker| worker.number == number);
                 let place = match place {
                     Some(place) => place,
-                    // Retired meanwhile. If the queue has filled again, there is no better time to be hired again: while
-                    // this worker was still about, nobody else was.
+                    // It was retired meanwhile. If the queue has filled again, it is hired again: it counted as a
+                    // worker until now, so no other was hired in its place.
                     None => {
                         state.leaving -= 1;
                         if !state.hires() {
@@ -251,7 +254,7 @@ impl<J> Shared<J> {
 }
 
 impl<J> State<J> {
-    /// The next free worker, who is free no longer.
+    /// Takes the next free worker. It is busy from now on.
     fn next_free(&mut self) -> Option<Arc<Desk<J>>> {
         let count = self.workers.len();
         let place = (0..count).map(|i| (self.turn + i) % count).find(|&i| self.workers[i].free)?;
@@ -260,7 +263,7 @@ impl<J> State<J> {
         Some(Arc::clone(&self.workers[place].desk))
     }
 
-    /// Whether another worker is to come. Those who will leave are still at work: they count.
+    /// Whether to hire another worker. Workers that will leave are still at work, so they count.
     fn hires(&self) -> bool {
         self.sizing.hires(self.queue.len(), self.workers.len() + self.leaving)
     }

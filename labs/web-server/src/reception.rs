@@ -1,11 +1,11 @@
 //! The event loop in front of the pool: step 7's.
 //!
-//! It accepts, reads requests, and sends answers; a worker sees neither a socket nor a browser. So a browser that is slow,
-//! or silent, or only keeps its connection, costs no worker; and `/status` is answered at once, however much the workers
-//! have to do.
+//! It accepts, reads requests, and sends answers; a worker sees neither a socket nor a browser. So a browser that is
+//! slow, or silent, or only keeps its connection, costs no worker; and `/status` is answered at once, even if all
+//! workers are busy.
 //!
-//! There are three bounds, as in Tomcat (`maxThreads`, `acceptCount`, `maxConnections`): so many workers at work, so many
-//! jobs in the queue, so many connections.
+//! There are three bounds, as in Tomcat (`maxThreads`, `acceptCount`, `maxConnections`): the number of workers, of jobs
+//! in the queue, and of connections.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -25,28 +25,29 @@ use crate::site::Site;
 use crate::sizing::Sizing;
 use crate::status::{Bounds, Counters, History, Report, SAMPLE};
 
-/// What becomes of a request when the queue is full.
+/// What happens to a request when the queue is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum WhenFull {
-    /// It waits outside, in the order of arrival
+    /// It waits outside the queue; the first to arrive is the first to go in
     Wait,
-    /// It is turned away at once: 503 Service Unavailable
+    /// The server turns it away at once: 503 Service Unavailable
     #[value(name = "503")]
     TurnAway,
 }
 
-/// What the reception and its pool are told.
+/// The settings of the reception and its pool.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// The pages.
     pub site: Site,
     /// When workers come and go, and how long the queue may be.
     pub sizing: Sizing,
-    /// What becomes of a request when it is full.
+    /// What happens to a request when the queue is full.
     pub when_full: WhenFull,
-    /// How many connections there may be. Who comes then is turned away.
+    /// How many connections there may be. Further ones are turned away.
     pub max_connections: usize,
-    /// How long a client may take for a request, from its connection or from its last answer on; and for its answer.
+    /// How long a client may take to send a request (counted from its connection or its last answer), and to take its
+    /// answer.
     pub read_timeout: Duration,
 }
 
@@ -57,7 +58,7 @@ struct Reception {
     answers: mpsc::Receiver<(u64, Response)>,
     last_job: u64,
     browsers: HashMap<StreamId, Browser>,
-    /// Where the answers go of the jobs that the pool has, or will have.
+    /// Where the answer of each job goes, for the jobs in the pool and outside.
     asked: HashMap<u64, Asked>,
     /// Jobs that wait for room in the queue.
     outside: VecDeque<Job>,
@@ -69,19 +70,19 @@ struct Reception {
 /// A browser that is connected.
 #[derive(Default)]
 struct Browser {
-    /// What it has said and has not been answered yet.
+    /// The bytes that it has sent and that are not answered yet.
     input: Vec<u8>,
-    /// Runs while the rest of a request is waited for.
+    /// A timer that runs while the server waits for the rest of a request.
     patience: Option<TimerId>,
 }
 
-/// What goes to the pool.
+/// A job for the pool.
 struct Job {
     number: u64,
     request: Request,
 }
 
-/// A request in hand. Nothing more is read from its browser until it is answered.
+/// A request in hand. Until it is answered, the server reads nothing more from its browser.
 struct Asked {
     stream: StreamId,
     head: bool,
@@ -91,7 +92,7 @@ struct Asked {
 /// Serves until SIGINT or SIGTERM.
 ///
 /// # Errors
-/// There is no loop or no first worker to be had, or the poller or the listener is of no use any more.
+/// The loop or the first worker cannot be started, or the poller or the listener has failed.
 pub fn serve(listener: Listener, settings: Settings) -> io::Result<()> {
     let mut lp = Loop::new()?;
     let (_, waker) = lp.wakeup_start(on_answers);
@@ -110,7 +111,7 @@ pub fn serve(listener: Listener, settings: Settings) -> io::Result<()> {
         lp.signal_start(signal, move |lp, reception: &mut Reception, _| {
             reception.stopping = true;
             lp.close_listener_gently(listener, shutdown::GRACE, |lp, _| lp.stop());
-            // What is not done nearly by then is turned away, as long as there is time to say so.
+            // Shortly before the end, jobs that are not done are turned away, while there is still time to send a 503.
             lp.timer_start(shutdown::GRACE * 9 / 10, None, |lp, reception, _| {
                 for (_, asked) in mem::take(&mut reception.asked) {
                     turn_away(lp, reception, asked);
@@ -145,11 +146,11 @@ fn on_connected(lp: &mut Loop<Reception>, reception: &mut Reception, stream: Str
     } else if lp.streams() <= 2 * most {
         turn_away(lp, reception, Asked { stream, head: false, keep_alive: false });
     } else {
-        lp.close(stream); // politeness has a bound too
+        lp.close(stream); // there are too many even to turn them all away with an answer
     }
 }
 
-/// Answers the browser's next request if it has come as a whole; else reads on, for as long as our patience lasts.
+/// Answers the browser's next request if it is complete. Otherwise reads on, until the time limit.
 fn next_request(lp: &mut Loop<Reception>, reception: &mut Reception, stream: StreamId) {
     let Some(browser) = reception.browsers.get_mut(&stream) else { return };
     let parsed = http::parse(&browser.input).transpose();
@@ -195,7 +196,7 @@ fn on_received(
     }
 }
 
-/// A request has not come in time, or only a part of it.
+/// The time limit is over, and no complete request has come.
 fn on_impatience(lp: &mut Loop<Reception>, reception: &mut Reception, stream: StreamId) {
     lp.read_stop(stream);
     match reception.browsers.get(&stream) {
@@ -230,7 +231,7 @@ fn on_request(
     admit(lp, reception);
 }
 
-/// Gives the pool what it takes of what waits outside, in the order of arrival.
+/// Gives the pool jobs that wait outside, in the order of arrival, until it takes no more.
 fn admit(lp: &mut Loop<Reception>, reception: &mut Reception) {
     while let Some(job) = reception.outside.pop_front() {
         let Err(job) = reception.pool.submit(job) else { continue };
@@ -252,7 +253,7 @@ fn turn_away(lp: &mut Loop<Reception>, reception: &mut Reception, asked: Asked) 
 fn on_answers(lp: &mut Loop<Reception>, reception: &mut Reception, _: WakeupId) {
     while let Ok((number, response)) = reception.answers.try_recv() {
         reception.counters.answered += 1;
-        // The browser may have left meanwhile: then the write says so, and nothing worse happens.
+        // The browser may have left meanwhile. Then the write fails, and that is all.
         if let Some(asked) = reception.asked.remove(&number) {
             respond(lp, reception, asked, &response);
         }
@@ -263,7 +264,7 @@ fn on_answers(lp: &mut Loop<Reception>, reception: &mut Reception, _: WakeupId) 
 fn respond(lp: &mut Loop<Reception>, reception: &mut Reception, asked: Asked, response: &Response) {
     let Asked { stream, head, keep_alive } = asked;
     let keep_alive = keep_alive && !reception.stopping;
-    // The socket takes a page at once, unless the client asks on and on and never reads.
+    // The socket takes a page at once, unless the client sends request after request and never reads an answer.
     let limit = reception.settings.read_timeout;
     let patience = lp.timer_start(limit, None, move |lp, reception, _| {
         reception.browsers.remove(&stream);

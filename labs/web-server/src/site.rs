@@ -1,4 +1,4 @@
-//! What there is to see.
+//! The pages.
 
 use std::panic;
 use std::process;
@@ -11,22 +11,23 @@ use crate::work::Work;
 /// The pages, the same in all four servers.
 #[derive(Clone, Copy, Debug)]
 pub struct Site {
-    /// What `/` takes.
+    /// The work that `/` takes.
     pub work: Work,
-    /// Whether `/crash` ends the whole process, as a wild pointer in a library would, or panics.
+    /// If true, `/crash` ends the whole process, as a wild pointer in a library would. Otherwise it panics.
     pub crash_is_fatal: bool,
 }
 
 impl Site {
-    /// Whether the answer to this path takes no time worth mentioning.
+    /// Whether the answer to this path takes almost no time.
     pub fn is_quick(path: &str) -> bool {
         !matches!(path, "/" | "/crash")
     }
 
-    /// The answer to a request, when the work is done; or a 503 if that was not to be. `who` is who does it, for the page to say.
+    /// Does the work, and returns the answer; a 503 if the server was stopped before the work was done. `who` names the
+    /// process or thread that does it, for the page.
     ///
     /// # Panics
-    /// `/crash` does, or ends the process: that is what it is for.
+    /// `/crash` panics or ends the process, on purpose.
     pub fn respond(&self, request: &Request, who: &str) -> Response {
         match request.path.as_str() {
             "/" => {
@@ -43,7 +44,7 @@ impl Site {
     }
 }
 
-/// Has a panic be one line in the log.
+/// Makes a panic one line in the log.
 pub fn log_panics() {
     panic::set_hook(Box::new(|info| {
         let payload = info.payload();

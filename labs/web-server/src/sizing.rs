@@ -1,31 +1,33 @@
-//! When a worker comes, and when one goes. No threads and no clock in here: whoever asks says what time it is.
+//! When a worker is hired, and when one is retired. There are no threads and no clock in here: the caller gives the
+//! time.
 
 use std::time::{Duration, Instant};
 
-/// The rule. A queue that is nearly full needs another worker now; one that is nearly empty may only be taking breath.
+/// The rule. A queue that is nearly full needs another worker now. A queue that is nearly empty may fill again soon.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizing {
     /// How many jobs the queue holds.
     pub capacity: usize,
     /// How many workers there may be; at least one.
     pub max_workers: usize,
-    /// How long the queue must have been nearly empty before a worker goes, and again before the next.
+    /// How long the queue must have been nearly empty before a worker retires, and again before the next.
     pub cooldown: Duration,
     low_since: Option<Instant>,
 }
 
 impl Sizing {
-    /// The rule with these figures.
+    /// Makes the rule with these figures.
     pub fn new(capacity: usize, max_workers: usize, cooldown: Duration) -> Self {
         Sizing { capacity, max_workers, cooldown, low_since: None }
     }
 
-    /// A job has come, and the queue is so long now: is another worker to be hired? From 80 percent on, one for each job.
+    /// Whether to hire another worker, when a job has come and the queue has this length now. From 80 percent on, each
+    /// job brings a worker.
     pub fn hires(&self, queue: usize, workers: usize) -> bool {
         workers < self.max_workers && 5 * queue >= 4 * self.capacity
     }
 
-    /// The queue is so long now.
+    /// Notes how long the queue is now.
     pub fn observe(&mut self, now: Instant, queue: usize) {
         if 5 * queue > self.capacity {
             self.low_since = None;
@@ -34,11 +36,12 @@ impl Sizing {
         }
     }
 
-    /// Is a worker to be retired? Yes, when the queue has been at 20 percent or less for the cooldown; but the first stays.
+    /// Whether to retire a worker. Yes, when the queue has been at 20 percent or less for the cooldown; but the first
+    /// stays.
     pub fn retires(&mut self, now: Instant, workers: usize) -> bool {
         let low = self.low_since.is_some_and(|since| now - since >= self.cooldown);
         if low && workers > 1 {
-            self.low_since = Some(now); // the next one has a cooldown of its own
+            self.low_since = Some(now); // the next one needs another cooldown
             return true;
         }
         false

@@ -12,10 +12,10 @@ use crate::pool::Figures;
 /// How far back the plot goes.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// How often the pool is looked at for it.
+/// How often the plot takes a sample of the pool.
 pub const SAMPLE: Duration = Duration::from_millis(500);
 
-/// What is known of the pool, apart from its own figures.
+/// Further numbers about the pool, beside its own figures.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counters {
     /// How many connections there are.
@@ -44,7 +44,7 @@ pub struct History {
 }
 
 impl History {
-    /// How it is now.
+    /// Adds a sample.
     pub fn sample(&mut self, now: Instant, figures: Figures) {
         while self.samples.front().is_some_and(|(then, ..)| now - *then > MINUTE) {
             self.samples.pop_front();
@@ -79,7 +79,7 @@ struct Sample {
 }
 
 impl Report {
-    /// Everything together.
+    /// Puts everything together.
     pub fn new(
         now: Instant,
         figures: Figures,
@@ -145,8 +145,8 @@ impl Report {
         })
     }
 
-    /// The last minute from left to right: ten units for a second, one hundred for the most there can be. Both lines are
-    /// steps, since a number of workers does not change gradually.
+    /// The last minute from left to right: ten units are a second, and a height of one hundred is the maximum. Both
+    /// lines are steps, because a number of workers does not change gradually.
     fn plot(&self) -> String {
         let x = |ago: f64| 10.0 * (MINUTE.as_secs_f64() - ago).max(0.0);
         let steps = |value: fn(&Sample) -> usize, most: usize| {

@@ -1,4 +1,4 @@
-//! What a request takes, apart from the server's own time.
+//! The work of a request, apart from the server's own.
 
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 use nix::time::{ClockId, clock_gettime};
 use server::shutdown;
 
-/// What a request takes.
+/// The work of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// So much time asleep, as for a database's answer: no core is needed for it.
+    /// It sleeps for this time, as if it waited for a database. It needs no core.
     Sleep(Duration),
-    /// So much time on a core, as for a picture to be scaled: who shares the core takes longer.
+    /// It computes for this time on a core, as if it scaled a picture. If it shares the core, it takes longer.
     Compute(Duration),
 }
 
 impl Work {
-    /// Does it, on the calling thread; how long that took. None if the server was told to stop, and a second was not
-    /// enough.
+    /// Does the work on the calling thread, and returns how long that took. Returns none if the server was told to
+    /// stop, and one more second was not enough.
     pub fn perform(self) -> Option<Duration> {
         let started = Instant::now();
         let done = match self {
@@ -59,10 +59,10 @@ impl FromStr for Work {
     }
 }
 
-/// A duration as the command line has it: `5s`, `200ms`, `1m 30s`, `0`; an hour at most.
+/// Reads a duration from the command line: `5s`, `200ms`, `1m 30s`, `0`; an hour at most.
 ///
 /// # Errors
-/// It is none.
+/// The text is not such a duration.
 pub fn duration(text: &str) -> Result<Duration, String> {
     const LONGEST: Duration = Duration::from_secs(3600);
     let duration = if text == "0" { Ok(Duration::ZERO) } else { humantime::parse_duration(text) };
@@ -70,10 +70,10 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     duration.ok_or_else(|| "a duration such as 5s or 200ms is needed, an hour at most".to_owned())
 }
 
-/// A duration during which somebody has to do something: any but 0.
+/// Reads a time limit: a duration that is not 0.
 ///
 /// # Errors
-/// It is none.
+/// The text is not such a duration.
 pub fn patience(text: &str) -> Result<Duration, String> {
     let duration = duration(text)?;
     if duration.is_zero() { Err("more than 0 is needed".to_owned()) } else { Ok(duration) }

@@ -29,7 +29,7 @@ fn status(address: SocketAddr) -> Value {
     serde_json::from_str(&get(address, "/status.json").body).unwrap()
 }
 
-/// What so many browsers get who come at once.
+/// The answers that `count` browsers get when they come at once.
 fn together(address: SocketAddr, count: usize) -> Vec<Answer> {
     thread::scope(|scope| {
         let browsers: Vec<_> = (0..count).map(|_| scope.spawn(|| get(address, "/"))).collect();
@@ -93,7 +93,7 @@ fn each_request_is_answered_once_while_workers_come_and_go() {
             for answer in together(address, 30) {
                 assert_eq!(answer.status, 200);
             }
-            // Long enough for some to go, some of them in the middle of a job, and not for all.
+            // Long enough for some workers to retire, some of them in the middle of a job, but not for all.
             thread::sleep(Duration::from_millis(10 * round));
         }
         over.store(true, Ordering::Relaxed);
@@ -118,7 +118,7 @@ fn a_worker_that_is_retired_finishes_what_it_holds() {
             browser
         })
         .collect();
-    // Three at work and the queue empty: two of them are retired long before they are done.
+    // Three workers are busy and the queue is empty: two of them are retired long before they are done.
     let retired = || {
         let status = status(address);
         assert_eq!(status["answered"], 0, "{status}");
@@ -150,14 +150,14 @@ fn who_is_about_to_leave_stays_when_the_queue_is_full_again() {
         browser.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         browser
     };
-    // Four at work, the queue nearly empty; three of them are told to leave.
+    // Four workers are busy, and the queue is nearly empty: three of them are retired.
     let mut browsers: Vec<_> = (0..8).map(|_| ask()).collect();
     wait_until("three are about to leave", || {
         let status = status(address);
         status["workers"] == 1 && status["busy"] == 4
     })
     .unwrap();
-    // Nobody can be hired while four are at work; then those who are there anyway are.
+    // While four are at work, no new worker can be hired. So the retired ones are hired again.
     browsers.extend((0..5).map(|_| ask()));
     wait_until("they are hired again", || status(address)["workers"].as_u64() > Some(1)).unwrap();
     for browser in &mut browsers {
@@ -296,7 +296,7 @@ fn there_are_no_more_connections_than_there_may_be() {
     })
     .unwrap();
 
-    // There may be no end of them: beyond another five, they are not even told.
+    // Any number may come. Beyond another five, the server closes without an answer.
     let mut crowd: Vec<_> = (0..30).map(|_| Browser::new(address)).collect();
     let told: Vec<_> = crowd.iter_mut().filter_map(Browser::answer).collect();
     assert!(told.iter().all(|answer| answer.status == 503));
@@ -316,7 +316,7 @@ fn a_pool_at_rest_is_two_threads() {
     stop(server);
 }
 
-/// The first of these that is installed.
+/// The first of these browsers that is installed.
 fn chromium() -> Option<&'static str> {
     let names = ["chromium", "chromium-browser", "google-chrome"];
     names.into_iter().find(|name| {
@@ -334,7 +334,7 @@ fn a_browser_shows_the_status_and_keeps_it_up_to_date() {
     };
     let server = start(&["--work", "10ms", "-q"]);
     let address = server.address();
-    // In front of it, somebody who counts how often the page is asked for: a crowd has been there before the second time.
+    // In front of the server stands a proxy that counts the requests for the page. A crowd comes before the second one.
     let asked = Arc::new(AtomicUsize::new(0));
     let front = in_process::server(move |mut stream| {
         let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
@@ -367,7 +367,7 @@ fn a_browser_shows_the_status_and_keeps_it_up_to_date() {
         "--disable-sync",
     ]);
     command.arg(format!("--user-data-dir={}", profile.display()));
-    // Ten seconds of the page's time. They pass as fast as the pages come.
+    // Ten seconds of the page's virtual time. It passes as fast as the pages come.
     command.args(["--virtual-time-budget=10000", "--dump-dom"]);
     command.arg(format!("http://{front}/status"));
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().unwrap();

@@ -1,4 +1,4 @@
-//! The pool alone, hired and retired from as fast as it goes: every job is done, and none is done twice.
+//! The pool alone, with workers hired and retired as fast as possible: every job is done exactly once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -56,6 +56,6 @@ fn every_job_is_done_exactly_once() {
     let wrong = done.iter().filter(|count| count.load(Ordering::Relaxed) != 1).count();
     assert_eq!(wrong, 0, "of {}", PRODUCERS * JOBS);
     let figures = pool.figures();
-    assert!(figures.retired > 0, "nobody came and went: {figures:?}");
+    assert!(figures.retired > 0, "no worker came and went: {figures:?}");
     assert_eq!(figures.workers, (figures.hired - figures.retired) as usize);
 }

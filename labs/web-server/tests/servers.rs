@@ -25,7 +25,7 @@ fn start(binary: &str, arguments: &[&str]) -> Server {
     Server::start(binary, ["0"].iter().chain(arguments)).unwrap()
 }
 
-/// So many browsers at once, and how long until all of them have their page.
+/// Starts browsers at once, and returns how long it took until all of them had their page.
 fn together(address: SocketAddr, count: usize) -> Duration {
     let started = Instant::now();
     thread::scope(|scope| {
@@ -167,7 +167,7 @@ fn who_never_finishes_is_told_so_and_who_says_nothing_is_left() {
         assert!(browser.is_closed(), "{binary}");
         assert!(Browser::new(server.address()).is_closed(), "{binary}");
 
-        // A byte now and then is no progress.
+        // A byte now and then does not reset the deadline.
         let mut browser = Browser::new(server.address());
         let mut answered = false;
         wait_until("the dripping one is answered", || {
@@ -188,7 +188,8 @@ fn many_bytes_are_no_progress_either() {
         let mut browser = Browser::new(server.address());
         let started = Instant::now();
         browser.say("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 65536\r\n\r\n");
-        // Slower than it may come, faster than any timeout of a recv: 65,536 of them would take a minute.
+        // The bytes come too slowly for the deadline, but too fast for the timeout of one recv. All 65,536 would take a
+        // minute.
         let mut stream = browser.stream.get_ref().try_clone().unwrap();
         let drip = thread::spawn(move || {
             while stream.write_all(b"x").is_ok() && started.elapsed() < Duration::from_secs(20) {
@@ -289,7 +290,7 @@ fn a_crash_harms_nobody_else() {
         let other = thread::spawn(move || get(address, "/").status);
         let mut browser = Browser::new(address);
         browser.say("GET /crash HTTP/1.1\r\nHost: a\r\n\r\n");
-        // Of the pool's worker only the job ends; of the others, whoever had the connection.
+        // In the pool only the job ends. In the others the process or thread that had the connection ends.
         match browser.answer() {
             Some(answer) => assert_eq!((answer.status, binary), (500, POOL)),
             None => assert_ne!(binary, POOL),
@@ -343,7 +344,7 @@ fn the_port_is_free_when_the_server_is_gone_and_so_are_its_children() {
     assert!(kill(child, None).is_err(), "a child is left");
     TcpListener::bind(address).unwrap();
 
-    // And if the server is killed, its child has the connection and not the port.
+    // If the server is killed, its child still has the connection, but not the port.
     let server = start(FORK, &["--work", "2s", "-q"]);
     let address = server.address();
     let mut browser = Browser::new(address);
@@ -351,13 +352,13 @@ fn the_port_is_free_when_the_server_is_gone_and_so_are_its_children() {
     wait_until("there is a child", || !server.children().unwrap().is_empty()).unwrap();
     let child = Pid::from_raw(server.children().unwrap()[0]);
     drop(server); // SIGKILL
-    // The child may just have been born.
+    // The child may have been forked only a moment ago.
     wait_until("the port is free", || TcpListener::bind(address).is_ok()).unwrap();
     assert!(kill(child, None).is_ok(), "it is free because there is no child");
     assert_eq!(browser.answer().unwrap().status, 200);
 }
 
-/// Browsers of both kinds, with kept connections and without, for a while; how many pages they got.
+/// Runs browsers with kept connections and without for a while, and returns how many pages they got.
 #[cfg(target_os = "linux")]
 fn crowd(address: SocketAddr, rounds: usize) -> usize {
     thread::scope(|scope| {
@@ -440,8 +441,8 @@ fn whoever_says_stop_again_and_again_does_not_put_it_off() {
             answer.is_finished()
         })
         .unwrap_or_else(|error| panic!("{binary}: {error}"));
-        // What was not done by then is no page, and the browser is told so. (A thread that is not the first may be too slow
-        // for that on a loaded machine.)
+        // If the page was not done by then, the browser gets a 503. (On a loaded machine, a thread other than the first
+        // may be too slow for that.)
         let answer = answer.join().unwrap();
         assert!(answer == Some(503) || (binary == THREADS && answer.is_none()), "{answer:?}");
         assert_eq!(server.wait(Duration::from_secs(20)).unwrap().status.code(), Some(0));
@@ -463,7 +464,7 @@ fn a_request_in_hand_is_answered_before_the_end() {
     for binary in ALL {
         let server = start(binary, &["--work", "600ms", "-q"]);
         let mut browser = Browser::new(server.address());
-        // Whoever is to serve this browser does so already: what is in hand needs no more than to be read.
+        // After this answer the thread or process of this browser exists, and only has to read the next request.
         if binary != SEQUENTIAL {
             assert_eq!(browser.get("/nothing").status, 404);
         }
@@ -515,7 +516,7 @@ fn a_client_that_resets_is_nobody_elses_business() {
         for text in ["", "GET", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"] {
             let mut browser = Browser::new(server.address());
             browser.say(text);
-            // Linger of zero: close is a reset.
+            // With a linger time of zero, close sends a reset.
             let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
             let stream = browser.stream.get_ref();
             nix::sys::socket::setsockopt(stream, nix::sys::socket::sockopt::Linger, &linger)

@@ -15,7 +15,7 @@ pub(crate) const MS: Duration = Duration::from_millis(1);
 /// What happened, in order: the state of nearly all loops here.
 pub(crate) type Log = Vec<String>;
 
-/// Runs a loop that must come to its end. If it does not, nothing can tell it to, so the test's process ends.
+/// Runs a loop that must come to its end. If it does not, the test's process aborts: nothing else can stop the loop.
 pub(crate) fn run<S: 'static>(lp: &mut Loop<S>, state: &mut S) {
     let (done, is_done) = mpsc::channel::<()>();
     thread::spawn(move || {
@@ -38,7 +38,7 @@ pub(crate) fn listen<S: 'static>(
     (lp.listen(listener, on_connection).unwrap(), address)
 }
 
-/// Listens, gives the first connection to `on_stream` and then stops listening; the other end of that connection.
+/// Listens, gives the first connection to `on_stream` and then stops listening. Returns the connection's other end.
 pub(crate) fn with_one_stream<S: 'static>(
     lp: &mut Loop<S>,
     on_stream: impl FnOnce(&mut Loop<S>, &mut S, StreamId) + 'static,

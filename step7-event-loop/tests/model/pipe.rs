@@ -1,4 +1,4 @@
-//! What the models have in place of [`step7_event_loop::Pipe`]. The async lab's has it too.
+//! The models have this in place of [`step7_event_loop::Pipe`]. So does the async lab's model.
 
 use loom::sync::{Condvar, Mutex};
 

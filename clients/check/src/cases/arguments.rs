@@ -70,12 +70,12 @@ fn unresolvable_host(target: &Target) -> Outcome {
 }
 
 fn foreign_address(target: &Target) -> Outcome {
-    // TEST-NET-1 (RFC 5737): nobody's address.
+    // TEST-NET-1 (RFC 5737): no machine has this address.
     let output = target.run("0", &["--host", "192.0.2.1"])?;
     expect_one_line(&output, "error: cannot listen on 192.0.2.1:0: ")
 }
 
-/// Root may, and so may everybody where the kernel draws the line lower or nowhere (macOS; ip(7)).
+/// Root may. Every user may if the kernel's limit is lower or missing (macOS; ip(7)).
 fn may_listen_anywhere() -> Option<&'static str> {
     TcpListener::bind("127.0.0.1:1").is_ok().then_some("this user may listen on any port")
 }

@@ -1,4 +1,4 @@
-//! What a peer does not fetch is not piled up.
+//! The server does not pile up what a peer does not fetch.
 
 use std::time::Duration;
 
@@ -17,11 +17,11 @@ pub(super) const CASES: &[Case] = &[Case {
 
 const OFFERED: usize = 64 * 1024 * 1024;
 
-/// What a server may hold of the answers to one peer, in bytes. Those of the course hold 64 KiB, or twice that; a runtime
-/// may have its own ideas.
+/// What a server may hold of the answers to one peer, in bytes. Those of the course hold 64 KiB, or twice that; a
+/// runtime may hold another amount.
 const HELD: usize = 1024 * 1024;
 
-/// For how long a server must take nothing more before it is believed.
+/// The server counts as full after it has taken nothing for this long.
 const PAUSE: Duration = Duration::from_secs(1);
 
 fn bounded_output(target: &Target) -> Outcome {
@@ -36,7 +36,7 @@ fn bounded_output(target: &Target) -> Outcome {
         format!("the server took all {OFFERED} bytes, and none were fetched")
     })?;
     if let Some(queues) = client.queues() {
-        // What the server has read, and what of the answers it has given away. The difference is in its hands.
+        // What the server has read, and how much of the answers it has sent. It holds the difference.
         let read = sent - queues.unacknowledged - queues.server_unread;
         let given = queues.unread + queues.server_unacknowledged;
         let held = read.saturating_sub(given);

@@ -1,4 +1,4 @@
-//! Nobody waits for anybody else.
+//! No peer waits for another one.
 
 use std::thread;
 use std::time::Duration;
@@ -42,7 +42,7 @@ fn silent_peer(target: &Target) -> Outcome {
     let mut silent = Client::greeted(server.address)?;
     let mut unheard = Client::connect(server.address)?;
     Client::greeted(server.address)?.echo(b"^hello$")?;
-    // Nor is it the worse for its silence, however long.
+    // And its silence does it no harm, however long.
     thread::sleep(Duration::from_millis(1500));
     unheard
         .expect_greeting()

@@ -49,7 +49,7 @@ fn out_of_descriptors(target: &Target) -> Outcome {
     if let Some(before) = server.cpu_time() {
         thread::sleep(Duration::from_secs(1));
         let used = server.cpu_time().unwrap_or_default().saturating_sub(before);
-        // One that spins gets less than a core on a machine that is busy with other things.
+        // A server that spins gets less than a core on a machine that is busy with other things.
         ensure(used < Duration::from_millis(150), || {
             format!("{used:?} of CPU time in one idle second")
         })?;

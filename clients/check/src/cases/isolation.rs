@@ -33,7 +33,8 @@ fn reset_unread(target: &Target) -> Outcome {
     })
 }
 
-/// Five times a peer does `before` and resets, while another is connected, who must not notice, and is the next to reset.
+/// Five times a peer does `before` and resets, while another is connected. That one must not notice, and is the next to
+/// reset.
 fn reset_next_to_a_bystander(target: &Target, before: impl Fn(&mut Client) -> Outcome) -> Outcome {
     let server = target.server()?;
     let mut peer = Client::greeted(server.address)?;
@@ -51,8 +52,8 @@ fn reset_next_to_a_bystander(target: &Target, before: impl Fn(&mut Client) -> Ou
     Client::greeted(server.address)?.echo(b"^still here$")
 }
 
-/// Connects, and gives the server a moment to greet. A sequential one does not while it serves somebody else, so the
-/// greeting is neither demanded nor taken.
+/// Connects, and gives the server a moment to greet. A sequential one does not greet while it serves another peer, so
+/// the greeting is not demanded and not taken.
 fn newcomer(address: SocketAddr) -> Result<Client, Failure> {
     let client = Client::connect(address)?;
     client.stream.set_read_timeout(Some(Duration::from_millis(100)))?;
@@ -65,13 +66,13 @@ fn unharmed(Failure(text): Failure) -> Failure {
     Failure(format!("a bystander of the reset: {text}"))
 }
 
-/// Sends an open message, and reads nothing, until the server takes no more for a moment or `limit` bytes are sent; how
-/// many were.
+/// Sends an open message, and reads nothing, until the server takes no more for a moment or `limit` bytes are sent;
+/// returns how many were.
 pub(super) fn send_without_reading(client: &mut Client, limit: usize) -> Result<usize, Failure> {
     send_for_as_long_as_it_takes(client, limit, Duration::from_millis(300))
 }
 
-/// The same, until it has taken nothing for as long as `pause`; or until it has tried our patience, and is still at it.
+/// The same, until it has taken nothing for as long as `pause`; or until our patience ends, if it still takes more.
 pub(super) fn send_for_as_long_as_it_takes(
     client: &mut Client,
     limit: usize,
@@ -131,7 +132,7 @@ fn no_leak(target: &Target) -> Outcome {
             }
         }
     }
-    // Where the process cannot be looked at, that it still answers has to do.
+    // If we cannot look at the process, it is enough that it still answers.
     let Some(before) = before else { return Client::greeted(server.address)?.echo(b"^last$") };
     wait_until("the descriptors of 300 connections are closed", || {
         descriptors().is_some_and(|now| now <= before)

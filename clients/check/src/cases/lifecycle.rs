@@ -67,7 +67,7 @@ fn stop(server: Server, signal: Signal) -> Outcome {
 
 fn idle(target: &Target, signal: Signal) -> Outcome {
     stop(target.start(&[])?, signal)?;
-    // And one that has had something to do.
+    // And a server that has had something to do.
     let server = target.start(&[])?;
     let mut client = Client::greeted(server.address())?;
     client.echo(b"^hello$")?;
@@ -92,9 +92,9 @@ fn unread(target: &Target) -> Outcome {
     stop(server, Signal::SIGTERM)
 }
 
-/// The peer fills both sides' buffers; then SIGTERM comes, then the peer reads. What the server has sent by then must come: a
-/// server that closes with input unread resets the connection, and the kernel throws away what it was still to send.
-/// (Where the kernel does not say how much that is, more must come than has arrived before.)
+/// The peer fills both sides' buffers; then SIGTERM comes, then the peer reads. What the server has sent by then must
+/// come: a server that closes with input unread resets the connection, and the kernel throws away what it has not sent
+/// yet. (Where the kernel does not say how much that is, more must come than has arrived before.)
 fn owed(target: &Target) -> Outcome {
     let server = target.start(&[])?;
     let mut client = Client::greeted(server.address())?;
@@ -106,7 +106,7 @@ fn owed(target: &Target) -> Outcome {
         None => unread_bytes(&client)? + 1,
     };
     server.signal(Signal::SIGTERM)?;
-    // The server must be heard to go on: it may not leave before it has had the time to notice that we read.
+    // We must see that the server goes on: it must have the time to notice that we read.
     thread::sleep(Duration::from_millis(50));
     let mut received = 0;
     let mut buffer = vec![0; 64 * 1024];
@@ -120,7 +120,7 @@ fn owed(target: &Target) -> Outcome {
                 })?;
                 received += length;
             }
-            // It closed with bytes of ours unread: that is an RST. What was on its way has come by then.
+            // It closed with our bytes unread: that is an RST. What was on its way has come by then.
             Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
             Err(error) => return Err(error.into()),
         }
@@ -136,7 +136,7 @@ fn talking(target: &Target) -> Outcome {
     within_the_grace_period(|| {
         let server = target.start(&[])?;
         let talkers = talkers(server.address(), 8)?;
-        ensure(!talkers.is_empty(), || "nobody was greeted".to_owned())?;
+        ensure(!talkers.is_empty(), || "no peer was greeted".to_owned())?;
         stopped_while_they_talk(server, talkers).map(|_| ())
     })
 }
@@ -152,7 +152,7 @@ fn deaf(target: &Target) -> Outcome {
     })
 }
 
-/// Tells the server to stop; how many bytes its talking peers got, and how it ended.
+/// Tells the server to stop; returns how many bytes its talking peers got, and how it ended.
 pub(super) fn stopped_while_they_talk(
     server: Server,
     talkers: Vec<Talker>,
@@ -164,8 +164,8 @@ pub(super) fn stopped_while_they_talk(
     Ok((received, finished))
 }
 
-/// A server is promised to wait a second for its peers, and on a loaded machine these may take longer than that. Then it is
-/// tried again, a few times.
+/// A server promises to wait a second for its peers. On a loaded machine these may take longer. Then the case tries
+/// again, a few times.
 pub(super) fn within_the_grace_period(attempt: impl Fn() -> Outcome) -> Outcome {
     let mut attempts = 3;
     loop {
@@ -186,7 +186,7 @@ fn silent(target: &Target) -> Outcome {
         let server = target.start(&[])?;
         let peers = (0..100).map(|_| Client::connect(server.address()));
         let peers = Client::greeted_within(AT_ONCE, peers.collect::<Result<_, _>>()?)?;
-        ensure(!peers.is_empty(), || "nobody was greeted".to_owned())?;
+        ensure(!peers.is_empty(), || "no peer was greeted".to_owned())?;
         let started = Instant::now();
         stop(server, Signal::SIGTERM)?;
         took = took.min(started.elapsed());

@@ -160,7 +160,7 @@ fn both_ways(target: &Target, length: usize) -> Outcome {
 }
 
 /// Sends a message of so many letters and half-closes, on a thread, because the server may stop reading until we read;
-/// the thread, and the right answer.
+/// returns the thread, and the right answer.
 fn send_letters(client: &Client, length: usize) -> Result<(JoinHandle<Outcome>, Vec<u8>), Failure> {
     let mut message = vec![b'^'];
     message.extend((0..length).map(|index| b'a' + (index % 23) as u8));
@@ -193,8 +193,8 @@ fn pipelined(target: &Target) -> Outcome {
 /// When the server sees the end of the input, it still holds answers that it could not send.
 fn half_close(target: &Target) -> Outcome {
     let server = target.server()?;
-    // Of an answer that is not read, Linux keeps 115 KiB in the small buffers. Of the first one a server that bounds what
-    // it holds can hold the rest, and see the end; where the buffers are larger, the second one may leave it a rest.
+    // Linux keeps 115 KiB of an unread answer in the small buffers. A server that bounds what it holds can hold the
+    // rest of the first answer, and see the end. With larger buffers the second answer may leave it a rest.
     for length in [160 * 1024, 256 * 1024] {
         half_close_unread(server.address, length)
             .map_err(|Failure(text)| Failure(format!("{length} bytes: {text}")))?;

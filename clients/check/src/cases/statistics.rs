@@ -94,7 +94,7 @@ fn trace(target: &Target) -> Outcome {
         let not_json = |error| Failure(format!("after a clean end it is not JSON: {error}"));
         serde_json::from_str(&text).map_err(not_json)?
     } else {
-        // Without one, the closing bracket may be missing.
+        // Without a clean end, the closing bracket may be missing.
         let lines = text.lines().skip(1).filter(|&line| line != "]");
         lines.map(|line| parse(line.trim_end_matches(','))).collect::<Result<_, _>>()?
     };

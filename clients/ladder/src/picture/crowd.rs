@@ -25,7 +25,7 @@ pub(crate) struct Crowd {
 const HEIGHT: f64 = 240.0;
 const LEFT: f64 = 48.0;
 
-/// None if nothing was recorded.
+/// `None` if nothing was recorded.
 pub(crate) fn crowd(recorded: &Crowd) -> Option<Picture> {
     let Crowd { page, queue_capacity, max_workers, rows, .. } = recorded;
     let &(seconds, ..) = rows.last()?;

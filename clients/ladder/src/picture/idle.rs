@@ -51,7 +51,8 @@ pub(crate) fn idle(lines: &[IdleCost]) -> Picture {
     }
 }
 
-/// Where to write names that should be at these heights: none below `lowest`, and none over another. Downwards is more.
+/// Where to write names that should be at these heights: not below `lowest`, and not over one another. Downwards is
+/// more.
 pub(crate) fn spread(wanted: &[f64], mut lowest: f64) -> Vec<f64> {
     const TEXT: f64 = 15.0;
     let mut from_below: Vec<_> = (0..wanted.len()).collect();

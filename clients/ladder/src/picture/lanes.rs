@@ -1,4 +1,4 @@
-//! Who did what when: a lane for each thread and task of the server, and one for each client.
+//! What was done when: a lane for each thread and task of the server, and one for each client.
 
 use maud::{Markup, html};
 
@@ -88,7 +88,7 @@ fn caption(m: &Measurement, timeline: &Timeline, stage: Option<Stage>) -> String
     stage.map_or(figures.clone(), |stage| format!("{} {figures}", stage.look))
 }
 
-/// What the colours mean that are to be seen.
+/// What the colours mean, without those that cannot be seen.
 fn legend_of(timeline: &Timeline, axis: Axis) -> Vec<(&'static str, &'static str)> {
     let all = [
         ("asleep", "thread: asleep in the call that is named"),
@@ -100,7 +100,7 @@ fn legend_of(timeline: &Timeline, axis: Axis) -> Vec<(&'static str, &'static str
         ("pausing", "client: pauses"),
         ("busy", "client: sends or receives"),
     ];
-    // Calls are short, and so is sending: they lie on top. Of anything else one sees what they leave.
+    // Calls are short, and so is sending: they lie on top. Of anything else only the rest can be seen.
     let is_seen = |lane: &Lane, span: &Span| match span.kind {
         Kind::Call | Kind::Busy => true,
         _ => axis.x(span.seconds() - inside(lane, span)) - axis.x(0.0) >= SHORTEST,
@@ -158,7 +158,7 @@ fn in_order(lane: &Lane, axis: Axis) -> Vec<&Span> {
     spans
 }
 
-/// However short it was, it is drawn so wide.
+/// A span is drawn at least this wide, however short it was.
 const SHORTEST: f64 = 2.0;
 
 fn is_short(span: &Span, axis: Axis) -> bool {

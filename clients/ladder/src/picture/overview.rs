@@ -1,4 +1,4 @@
-//! All stages on one axis: who waited, who was served, and when it was over.
+//! All stages on one axis: which clients waited, which were served, and when the run was over.
 
 use maud::{Markup, html};
 

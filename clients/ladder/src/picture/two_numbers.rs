@@ -19,7 +19,7 @@ pub(crate) struct TwoNumbers {
     pub(crate) timeline: Timeline,
 }
 
-/// The whole run, and the moment of the small number. None if a client has no answer.
+/// The whole run, and the moment of the small number. `None` if a client has no answer.
 pub(crate) fn two_numbers(recorded: &TwoNumbers) -> Option<Picture> {
     let TwoNumbers { large, small, timeline, .. } = recorded;
     let question = |number: usize| timeline.clients.get(number)?.spans.first();

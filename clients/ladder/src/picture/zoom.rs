@@ -66,7 +66,7 @@ pub(crate) fn zoom(measurements: &[Measurement]) -> Option<Picture> {
     Some(Picture { name: "steps-5-to-7".to_owned(), title, caption, height: top, body })
 }
 
-/// None if it does not wait for many at once, or if its clients sent no second message.
+/// `None` if it does not wait for many at once, or if its clients sent no second message.
 fn server(m: &Measurement) -> Option<Server<'_>> {
     let timeline = m.timeline.as_ref()?;
     let stage = Stage::named(&m.stage);

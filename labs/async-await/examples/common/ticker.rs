@@ -1,4 +1,4 @@
-//! A task that shows how late others make it.
+//! A task that measures how late the other tasks make it.
 
 use std::cell::Cell;
 use std::rc::Rc;

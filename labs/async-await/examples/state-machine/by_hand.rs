@@ -1,5 +1,5 @@
-//! The same conversation without `async`: a state for each `.await`, with all that is alive there, and a `poll` that goes on
-//! from where it slept.
+//! The same conversation without `async`: a state for each `.await`, with the variables that are alive there, and a
+//! `poll` that goes on from where the function slept.
 
 use std::io;
 use std::mem;
@@ -17,8 +17,8 @@ pub(crate) enum ServeConnection {
     Greeting { stream: Stream, session: Session, reply: Vec<u8> },
     /// Asleep in `read`.
     Reading { stream: Stream, session: Session, reply: Vec<u8> },
-    /// Asleep in the second `write_all`, which has sent so much. The input is still there: it lives to the end of the loop's
-    /// body.
+    /// Asleep in the second `write_all`, which has sent `sent` bytes. The input is still there: it lives to the end of
+    /// the loop's body.
     Replying { stream: Stream, session: Session, reply: Vec<u8>, input: Vec<u8>, sent: usize },
     /// At an end.
     Returned,
@@ -30,7 +30,7 @@ impl Future for ServeConnection {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         use ServeConnection::*;
         loop {
-            // Whatever returns from here without putting a state back has come to its end.
+            // If `poll` returns without putting a state back, the machine is at its end.
             *self = match mem::replace(&mut *self, Returned) {
                 Unstarted { stream } => {
                     Greeting { stream, session: Session::new(), reply: Vec::new() }

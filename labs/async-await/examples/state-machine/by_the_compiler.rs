@@ -6,8 +6,8 @@ use protocol::{GREETING, Session};
 
 use crate::Stream;
 
-/// The conversation with one peer. Every call in here may put the task to sleep: read until the peer speaks, write until
-/// the peer reads.
+/// The conversation with one peer. Every call in here may put the task to sleep: read until the peer speaks, write
+/// until the peer reads.
 pub(crate) async fn serve_connection(mut stream: Stream) -> io::Result<()> {
     let mut session = Session::new();
     let mut reply = Vec::new();
@@ -20,6 +20,6 @@ pub(crate) async fn serve_connection(mut stream: Stream) -> io::Result<()> {
         }
         session.receive(&input, &mut reply);
         stream.write_all(&reply).await?;
-        reply = Vec::new(); // what is not given back here is kept as long as the peer says nothing
+        reply = Vec::new(); // a silent peer must not keep the memory of its last reply
     }
 }

@@ -1,8 +1,8 @@
 //! async-echo once more, with a state machine that is written by hand in place of the compiler's: `diff` the two files
 //! beside this one. It serves as async-echo does:
 //!
-//! `cargo run --release -p async-await --example state-machine -- 8080`; and with `--sizes` it says what a client takes in
-//! each of the course's models.
+//! `cargo run --release -p async-await --example state-machine -- 8080`; and with `--sizes` it says what a client takes
+//! in each of the course's models.
 
 use std::io;
 use std::process::ExitCode;
@@ -24,7 +24,7 @@ struct Arguments {
     #[command(flatten)]
     options: server::Options,
 
-    /// Serve nobody: print what the state of a client takes, in bytes
+    /// Do not serve: print the size of a client's state in bytes
     #[arg(long)]
     sizes: bool,
 }
@@ -48,7 +48,7 @@ async fn serve(listener: server::Listener) -> io::Result<()> {
 
 fn print_sizes() {
     let mut session = Session::new();
-    // What step 7's main.rs gives to read_start.
+    // The callback that step 7's main.rs gives to read_start.
     let callback = move |lp: &mut Loop<()>, _: &mut (), stream: StreamId, bytes: &[u8]| {
         let mut reply = Vec::new();
         session.receive(bytes, &mut reply);
@@ -61,7 +61,7 @@ fn print_sizes() {
     println!("async: the future by hand              {:>9}", size_of::<ServeConnection>());
 }
 
-/// The size of what the function returns.
+/// The size of the future that the function returns.
 fn size_of_future<F: Future>(_: fn(Stream) -> F) -> usize {
     size_of::<F>()
 }

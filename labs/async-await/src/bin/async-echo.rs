@@ -1,15 +1,17 @@
 //! # Idea
-//! The lines of step 1, and the thread of step 6: a function that sleeps at `.await`, and only it.
+//! The lines of step 1, and the thread of step 6. At `.await` only the function sleeps, and the thread does not.
 //!
 //! # What changed since step 1
-//! Where `serve_connection` put the thread to sleep, it says `.await`. A client is a task, no thread; its state is in the
-//! future that the compiler has made of the function.
+//! Where `serve_connection` put the thread to sleep, it says `.await`. A client is a task and not a thread. Its state
+//! is in the future that the compiler makes of the function.
 //!
 //! # What to watch
-//! `cargo run --release -p ladder -- --only 2 --only 6 --only async-echo`: the time of step 2, on the one thread of step 6.
+//! `cargo run --release -p ladder -- --only 2 --only 6 --only async-echo`: the time of step 2, on the one thread of
+//! step 6.
 //!
 //! # Limits that lead to the rest of the lab
-//! A task that computes, or sleeps in any other way than at `.await`, holds up all others: step 7's first problem again.
+//! A task that computes, or that sleeps in another way than at `.await`, holds up all others: step 7's first problem
+//! again.
 
 use std::io;
 use std::process::ExitCode;
@@ -33,14 +35,14 @@ fn main() -> ExitCode {
 async fn serve(listener: server::Listener) -> io::Result<()> {
     let mut listener = Listener::new(listener)?;
     while let Some(stream) = listener.accept().await? {
-        // A peer that fails ends here, as one that leaves; its stream has logged why.
+        // A peer that fails ends its task, like a peer that leaves. Its stream has logged why.
         spawn(serve_connection(stream));
     }
     Ok(())
 }
 
-/// The conversation with one peer. Every call in here may put the task to sleep: read until the peer speaks, write until
-/// the peer reads.
+/// The conversation with one peer. Every call in here may put the task to sleep: read until the peer speaks, write
+/// until the peer reads.
 async fn serve_connection(mut stream: Stream) -> io::Result<()> {
     let mut session = Session::new();
     let mut reply = Vec::new();
@@ -53,6 +55,6 @@ async fn serve_connection(mut stream: Stream) -> io::Result<()> {
         }
         session.receive(&input, &mut reply);
         stream.write_all(&reply).await?;
-        reply = Vec::new(); // what is not given back here is kept as long as the peer says nothing
+        reply = Vec::new(); // a silent peer must not keep the memory of its last reply
     }
 }

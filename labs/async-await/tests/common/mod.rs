@@ -1,4 +1,4 @@
-//! What the tests of streams share.
+//! Shared by the tests of streams.
 
 use std::net::TcpStream;
 use std::time::Duration;
@@ -14,5 +14,5 @@ pub(crate) async fn connection() -> (Stream, TcpStream) {
         .await
         .expect("it is connected")
         .unwrap();
-    (stream.expect("nobody has stopped the server"), peer)
+    (stream.expect("the server was not told to stop"), peer)
 }

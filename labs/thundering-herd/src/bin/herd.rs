@@ -13,7 +13,7 @@ use serde_json::json;
 use thundering_herd::experiment::{ARRIVALS, Loss, Measurement, Stay, lose, measure, stay};
 use thundering_herd::{Mode, command, master};
 
-/// Starts the prefork server in each mode, sends it connections, and prints who woke up for them
+/// Starts the prefork server in each mode, sends it connections, and prints which workers woke up
 #[derive(Parser)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
@@ -74,15 +74,15 @@ struct Stuck {
     #[arg(long, value_name = "M", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     connections: u32,
 
-    /// How long after one the next comes, in milliseconds
+    /// How long to wait between one client and the next, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(..=1000))]
     pause: u64,
 
-    /// How often, each time with a new server
+    /// How many runs, each with a new server
     #[arg(long, value_name = "R", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     runs: u16,
 
-    /// Only this mode (repeatable)
+    /// Only this mode (repeatable); the mode accept is left out
     #[arg(long, value_enum)]
     mode: Vec<Mode>,
 }
@@ -104,7 +104,7 @@ fn main() -> ExitCode {
             return command::serve(arguments);
         }
     };
-    // A reader of our output may leave early (`| head`): no failure of ours.
+    // A reader of our output may leave early (`| head`): that is not an error.
     match outcome.map(|text| write!(io::stdout(), "{text}")) {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
@@ -197,7 +197,7 @@ fn details(rows: &[&Measurement]) -> Table {
     table
 }
 
-/// How many connections each worker got: of many workers only the most and the fewest.
+/// How many connections each worker got; for many workers only the fewest and the most.
 fn shares(row: &Measurement) -> String {
     let shares = row.shares();
     if shares.len() <= 8 {
@@ -221,7 +221,7 @@ fn by_arrivals(rows: &[Measurement]) -> Table {
     table
 }
 
-/// Whose listener is whose: equal inodes are one and the same.
+/// Which worker has which listener: equal inodes are one listener.
 fn listeners(rows: &[&Measurement]) -> String {
     let mut text = "The listeners' inodes, socket:[...] in /proc/PID/fd:\n".to_owned();
     for row in rows {
@@ -261,13 +261,13 @@ fn lost(workers: usize, connections: usize) -> io::Result<String> {
     ))
 }
 
-/// The clients stay.
+/// The experiment with clients that stay.
 fn stuck(options: &Stuck) -> io::Result<String> {
     client::raise_descriptor_limit()?;
     let program = std::env::current_exe()?;
     let server = (program.as_path(), &["serve"][..]);
     let modes = if options.mode.is_empty() { Mode::value_variants() } else { &options.mode };
-    // A worker of the mode accept has one client at a time: it keeps no other one waiting.
+    // A worker of the mode accept has one client at a time: it does not keep another one waiting.
     let modes = modes.iter().filter(|&&mode| mode != Mode::Accept);
     let (workers, clients) = (options.workers.into(), options.connections as usize);
     let pause = Duration::from_millis(options.pause);
@@ -303,7 +303,7 @@ unanswered      clients that were accepted, spoke then, and were not answered: t
 until answered  how many more connections had to come until they were
 to a stuck one  who got the connections that came while some workers were stuck and others slept in their pollers";
 
-/// Whether the kernel hands what waits for a listener that ends to another one on the same port (Linux 5.14).
+/// Whether the kernel moves connections from a listener that ends to another one on the same port (Linux 5.14).
 fn migration() -> String {
     std::fs::read_to_string("/proc/sys/net/ipv4/tcp_migrate_req")
         .map_or(String::new(), |text| format!("; net.ipv4.tcp_migrate_req = {}", text.trim()))

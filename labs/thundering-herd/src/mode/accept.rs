@@ -14,7 +14,7 @@ use crate::scoreboard::Slot;
 /// Serves one client at a time, each to its end, until the worker is to stop.
 ///
 /// # Errors
-/// The listener is of no use any more.
+/// The listener cannot be used any more.
 pub fn serve(listener: &mut Listener, app: App, slot: Slot) -> io::Result<()> {
     while let Some(stream) = slot.accept(listener)? {
         app.serve(stream);

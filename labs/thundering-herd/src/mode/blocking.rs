@@ -21,7 +21,7 @@ use crate::scoreboard::Slot;
 /// Serves all clients at once until the worker is to stop.
 ///
 /// # Errors
-/// A listener or the poller is of no use any more.
+/// A listener or the poller cannot be used any more.
 pub fn serve(listeners: &mut [Listener], app: App, slot: Slot) -> io::Result<()> {
     let mut poller = Poller::new()?;
     for (token, listener) in (0..).zip(&mut *listeners) {

@@ -1,4 +1,4 @@
-//! As [`level`](super::level), but edge-triggered: every epoll is told once of each arrival, which makes the herd no
+//! As [`level`](super::level), but edge-triggered: the kernel tells every epoll once of each arrival. The herd is not
 //! smaller.
 //!
 //! Edge-triggered is about how often *one* poller hears the same news. Here every worker has a poller, and to each of
@@ -16,7 +16,7 @@ use crate::scoreboard::Slot;
 /// Serves all clients at once until the worker is to stop.
 ///
 /// # Errors
-/// A listener or the poller is of no use any more.
+/// A listener or the poller cannot be used any more.
 pub fn serve(listeners: &mut [Listener], app: App, slot: Slot) -> io::Result<()> {
     let mut poller = Poller::new()?;
     for (token, listener) in (0..).zip(&mut *listeners) {
@@ -29,7 +29,7 @@ pub fn serve(listeners: &mut [Listener], app: App, slot: Slot) -> io::Result<()>
         poller.wait(&mut events, None)?;
         for &event in &events {
             match listeners.get_mut(event.token as usize) {
-                // All of them: several arrivals may be one piece of news.
+                // Accept all: several arrivals may be one piece of news.
                 Some(listener) => {
                     while let Some(stream) = slot.accept(listener)? {
                         clients.on_connected(stream, &poller);

@@ -1,8 +1,8 @@
 //! As [`level`](super::level), with the one flag that makes an epoll's entry in the listener's queue an exclusive one:
 //! EPOLLEXCLUSIVE, since Linux 4.5.
 //!
-//! One connection wakes one worker, as in accept. Unlike there the entry stays where it is, at the head of the queue, so
-//! the same worker is woken again as long as it is asleep when the next connection comes.
+//! One connection wakes one worker, as in accept. Unlike in accept the entry stays where it is, at the head of the
+//! queue, so the same worker is woken again as long as it is asleep when the next connection comes.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -18,10 +18,10 @@ use crate::scoreboard::Slot;
 /// Serves all clients at once until the worker is to stop.
 ///
 /// # Errors
-/// A listener or the poller is of no use any more.
+/// A listener or the poller cannot be used any more.
 pub fn serve(listeners: &mut [Listener], app: App, slot: Slot) -> io::Result<()> {
     let mut poller = Poller::new()?;
-    // Step 6's poller does not know this flag: another descriptor of the same epoll.
+    // Step 6's poller does not know this flag: this is another descriptor of the same epoll.
     let epoll = Epoll(poller.as_fd().try_clone_to_owned()?);
     for (token, listener) in (0..).zip(&mut *listeners) {
         listener.set_nonblocking()?;

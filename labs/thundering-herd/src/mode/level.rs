@@ -1,9 +1,9 @@
 //! Every worker sleeps in its own epoll (kqueue elsewhere), and every epoll watches the shared listener: the herd.
 //!
-//! An epoll puts an entry into the listener's queue, and not an exclusive one: for all the kernel knows, each of them is
-//! there for a purpose of its own. So one connection wakes every worker. One of them accepts it. Those that find the
-//! queue empty before they have left the kernel go back to sleep there (`ep_send_events` asks the listener once more);
-//! the others return from the wait and learn it from accept.
+//! An epoll puts an entry into the listener's queue, and not an exclusive one: to the kernel, each of them may have a
+//! different purpose. So one connection wakes every worker. One of them accepts it. Those that find the queue empty
+//! before they have left the kernel go back to sleep there (`ep_send_events` asks the listener once more); the others
+//! return from the wait and learn it from accept.
 
 use std::io;
 
@@ -17,7 +17,7 @@ use crate::scoreboard::Slot;
 /// Serves all clients at once until the worker is to stop.
 ///
 /// # Errors
-/// A listener or the poller is of no use any more.
+/// A listener or the poller cannot be used any more.
 pub fn serve(listeners: &mut [Listener], app: App, slot: Slot) -> io::Result<()> {
     let mut poller = Poller::new()?;
     for (token, listener) in (0..).zip(&mut *listeners) {

@@ -1,8 +1,8 @@
 //! As [`semaphore`](super::semaphore), with the lock around the wait instead of around accept: a worker that does not
-//! hold it takes the listener off its list. nginx's `accept_mutex`, which was its cure before EPOLLEXCLUSIVE.
+//! hold it takes the listener off its list. nginx did this before EPOLLEXCLUSIVE: `accept_mutex`.
 //!
-//! Only the holder can be woken. The others sleep on, and look after the lock now and then. What it costs: the holder
-//! is likely to get hold of it again, so one worker does most of the work; and if it is stuck, nobody accepts.
+//! Only the holder can be woken. The others sleep on, and try the lock now and then. The cost: the holder is likely to
+//! get the lock again, so one worker does most of the work. If that worker is stuck, no worker accepts.
 
 use std::io;
 use std::time::Duration;
@@ -15,13 +15,13 @@ use crate::clients::Clients;
 use crate::lock::Lock;
 use crate::scoreboard::Slot;
 
-/// How soon a worker tries again that could not have the lock. nginx's `accept_mutex_delay` is 500 ms as well.
+/// How long a worker waits before it tries the lock again. nginx's `accept_mutex_delay` is 500 ms as well.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
 
 /// Serves all clients at once until the worker is to stop.
 ///
 /// # Errors
-/// A listener or the poller is of no use any more.
+/// A listener or the poller cannot be used any more.
 pub fn serve(listeners: &mut [Listener], app: App, slot: Slot, lock: &Lock) -> io::Result<()> {
     let mut poller = Poller::new()?;
     for listener in &mut *listeners {

@@ -1,8 +1,8 @@
 //! One process, several threads, one poller: what EPOLLONESHOT (kqueue: EV_ONESHOT) is for.
 //!
-//! Several threads may wait on one poller, and one event wakes one of them. Without the flag the kernel reports a client
-//! that is still readable to the next thread as well, while the first one serves it (level-triggered; edge-triggered it does
-//! so when more arrives). Two threads would read one client's bytes, and neither would know the order.
+//! Several threads may wait on one poller, and one event wakes one of them. Without the flag the kernel reports a
+//! client that is still readable to the next thread as well, while the first one serves it (level-triggered;
+//! edge-triggered, when more arrives). Two threads would read one client's bytes, and neither would know the order.
 //!
 //! The report of a *one-shot* descriptor also disables it. The thread that got the report has the descriptor to itself,
 //! until it arms it again. Here the type of the table says the same: to serve a client is to take it out.
@@ -27,7 +27,7 @@ use crate::shared_poller::SharedPoller;
 /// Serves all clients with a thread for each slot, until the worker is to stop.
 ///
 /// # Errors
-/// A listener or the poller is of no use any more, or there is no thread.
+/// A listener or the poller cannot be used any more, or there is no thread.
 pub fn serve(listeners: Vec<Listener>, app: App, slots: &[Slot]) -> io::Result<()> {
     let threads = Threads {
         app,
@@ -42,7 +42,7 @@ pub fn serve(listeners: Vec<Listener>, app: App, slots: &[Slot]) -> io::Result<(
     let (stop, stopping) = io::pipe()?;
     threads.add(Watched::Stop(stop), Interest::READ)?;
 
-    // A signal wakes one thread. The first to leave has the others told.
+    // A signal wakes one thread. The first to leave tells the others.
     let tell_all = || {
         let _ = (&stopping).write(b"!");
     };
@@ -96,7 +96,7 @@ impl AsFd for Watched {
 }
 
 impl Threads {
-    /// One thread.
+    /// What one thread does.
     fn serve(&self, slot: Slot) -> io::Result<()> {
         let mut input = vec![0; INPUT];
         while !shutdown::requested() {

@@ -1,9 +1,9 @@
 //! As [`level`](super::level), but no listener is shared: each worker has its own, bound to the same port with
 //! SO_REUSEPORT (Linux 3.9).
 //!
-//! When a connection is made, the kernel picks the listener by a hash of its addresses and ports. It wakes nobody else.
-//! The worker that the hash has chosen gets the connection even if that worker is busy, stuck, or about to end with the
-//! connection still in its backlog.
+//! When a connection is made, the kernel picks the listener by a hash of its addresses and ports. It wakes no other
+//! worker. The worker that the hash has chosen gets the connection even if that worker is busy, stuck, or about to end
+//! with the connection still in its backlog.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use nix::sys::socket::{SockaddrStorage, getsockname, setsockopt, sockopt};
 use server::{Listener, listener};
 
-/// A port that is taken, and that nobody listens on yet. (A socket that is merely bound gets no connections.)
+/// A port that is taken, and has no listener yet. (A socket that is merely bound gets no connections.)
 #[derive(Debug)]
 pub struct SharedPort {
     address: SocketAddr,
@@ -27,7 +27,7 @@ impl SharedPort {
     pub fn take(host: &str, port: u16) -> io::Result<Self> {
         listener::on_first_address(host, port, |address| {
             if port != 0 {
-                // A port that another server shares could be taken as well, and half of its connections with it. Listening
+                // If another server shares the port, we could take it too, and half of its connections. Listening
                 // without sharing succeeds only if there is no other server.
                 drop(Listener::listen(listener::bound(address, |_| Ok(()))?, 1)?);
             }
@@ -55,8 +55,8 @@ impl SharedPort {
     }
 }
 
-/// Has more sockets be bound to the same address, and connections be spread over those that listen. On FreeBSD another
-/// option does that; macOS spreads nothing. See socket(7).
+/// Lets more sockets bind to the same address; the kernel spreads connections over those that listen. On FreeBSD
+/// another option does that; macOS spreads nothing. See socket(7).
 fn share(socket: &OwnedFd) -> io::Result<()> {
     #[cfg(target_os = "freebsd")]
     setsockopt(socket, sockopt::ReusePortLb, &true)?;

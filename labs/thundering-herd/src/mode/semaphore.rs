@@ -1,7 +1,7 @@
 //! As [`level`](super::level), but a worker must hold a lock to accept: one lock, which all workers share.
 //!
-//! The lock is tried, not waited for: a worker that cannot have it has other clients to serve. It keeps the losers from
-//! calling accept in vain. It does not keep them from being woken, and that is what the herd costs. ([`mutex`](super::mutex) goes one
+//! The lock is tried, not waited for: a worker without it has other clients to serve. The lock saves the losers an
+//! accept in vain. It does not save them the wakeup, and that is what the herd costs. ([`mutex`](super::mutex) goes one
 //! step further.)
 
 use std::io;
@@ -17,7 +17,7 @@ use crate::scoreboard::Slot;
 /// Serves all clients at once until the worker is to stop.
 ///
 /// # Errors
-/// A listener or the poller is of no use any more.
+/// A listener or the poller cannot be used any more.
 pub fn serve(listeners: &mut [Listener], app: App, slot: Slot, lock: &Lock) -> io::Result<()> {
     let mut poller = Poller::new()?;
     for (token, listener) in (0..).zip(&mut *listeners) {
@@ -30,7 +30,7 @@ pub fn serve(listeners: &mut [Listener], app: App, slot: Slot, lock: &Lock) -> i
         poller.wait(&mut events, None)?;
         for &event in &events {
             match listeners.get_mut(event.token as usize) {
-                // Its holder accepts. If a connection is still waiting then, the next wait returns at once.
+                // The holder accepts. If a connection is still waiting then, the next wait returns at once.
                 Some(listener) => {
                     let Some(held) = lock.try_lock() else { continue };
                     let accepted = slot.accept(listener)?;

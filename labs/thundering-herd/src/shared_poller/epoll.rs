@@ -18,7 +18,7 @@ impl SharedPoller {
         Ok(SharedPoller(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?))
     }
 
-    /// Has the kernel watch `descriptor`, report it to one thread, and then disable it until it is armed again.
+    /// Makes the kernel watch `fd`, report it to one thread, and then disable it until it is armed again.
     ///
     /// # Errors
     /// What epoll_ctl(2) reports.
@@ -34,8 +34,8 @@ impl SharedPoller {
         sys::call(Syscall::EpollCtl, || Ok(self.0.modify(&fd, &mut once(token, interest))?))
     }
 
-    /// Sleeps until a descriptor is ready or the process is told to stop. It takes one event, so that the next one is left
-    /// to a thread that is free.
+    /// Sleeps until a descriptor is ready or the process is told to stop. It takes one event, and leaves the next one
+    /// to a free thread.
     ///
     /// # Errors
     /// What epoll_wait(2) reports, EINTR aside.

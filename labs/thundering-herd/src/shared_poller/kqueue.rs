@@ -18,7 +18,7 @@ impl SharedPoller {
         Ok(SharedPoller(Kqueue::new()?))
     }
 
-    /// Has the kernel watch `descriptor`, report it to one thread, and then forget it until it is armed again.
+    /// Makes the kernel watch `fd`, report it to one thread, and then forget it until it is armed again.
     ///
     /// # Errors
     /// What kevent(2) reports.
@@ -26,8 +26,8 @@ impl SharedPoller {
         self.arm(fd, token, interest)
     }
 
-    /// Has it reported once more, at once if the descriptor is ready by now. For reading or for writing, not for both:
-    /// EV_ONESHOT is of the filter, and the other filter would be reported to a second thread.
+    /// Makes the kernel report it once more, at once if the descriptor is ready by now. For reading or for writing, not
+    /// for both: EV_ONESHOT applies to one filter, and the kernel would report the other to a second thread.
     ///
     /// # Errors
     /// What kevent(2) reports.
@@ -41,8 +41,8 @@ impl SharedPoller {
         })
     }
 
-    /// Sleeps until a descriptor is ready or the process is told to stop. It takes one event, so that the next one is left
-    /// to a thread that is free.
+    /// Sleeps until a descriptor is ready or the process is told to stop. It takes one event, and leaves the next one
+    /// to a free thread.
     ///
     /// # Errors
     /// What kevent(2) reports, EINTR aside.

@@ -1,8 +1,8 @@
-//! A process for each browser: nothing is shared, so whatever happens in one happens to nobody else.
+//! A process for each browser. The processes share nothing, so a crash of one does not touch the others.
 //!
-//! The parent accepts, forks, and closes its descriptor of the connection; the child closes the listener and serves. Each
-//! child that has ended has to be waited for, or it stays as a *zombie*: an entry in the process table that only says how
-//! it ended. SIGCHLD tells when.
+//! The parent accepts, forks, and closes its descriptor of the connection; the child closes the listener and serves.
+//! The parent must wait for each child that has ended. Otherwise the child stays as a *zombie*: an entry in the process
+//! table that only says how it ended. SIGCHLD says when to wait.
 
 use std::collections::HashSet;
 use std::io::{self, Read};
@@ -15,7 +15,7 @@ use nix::unistd::{ForkResult, Pid, fork};
 use server::{Listener, Stream, logging, shutdown, signals};
 use step6_epoll_kqueue::{Interest, Poller};
 use subprocess::children;
-use tracing::warn;
+use tracing::{error_span, warn};
 use web_server::connection::serve_connection;
 use web_server::{Options, options};
 
@@ -25,7 +25,7 @@ struct Arguments {
     #[command(flatten)]
     options: Options,
 
-    /// At most so many at a time; who comes then waits in the backlog
+    /// How many browsers are served at a time; further ones wait in the backlog
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=30_000))]
     max_children: u32,
 }
@@ -39,6 +39,8 @@ const LISTENER: u64 = 0;
 const CHILDREN: u64 = 1;
 
 fn serve(listener: Listener, arguments: &Arguments) -> io::Result<()> {
+    // So that each line of the log names its process.
+    let _log = error_span!("parent", pid = process::id()).entered();
     let mut children = HashSet::new();
     let outcome = accept_and_fork(listener, arguments, &mut children);
     children::stop(children.into_iter().collect());
@@ -51,9 +53,10 @@ fn accept_and_fork(
     children: &mut HashSet<Pid>,
 ) -> io::Result<()> {
     let most = arguments.max_children as usize;
-    // Not in accept, which a child's end that comes just before it could not interrupt: a zombie until the next browser.
+    // The parent does not wait in accept. SIGCHLD could come just before accept, and would not interrupt it: the child
+    // would stay a zombie until the next browser comes.
     let mut ended = signals::watch(Signal::SIGCHLD)?;
-    // A connection that has gone again between wait and accept must not have us wait there for the next one.
+    // A connection can go away between wait and accept. A blocking accept would then wait for the next one.
     listener.set_nonblocking()?;
     let mut poller = Poller::new()?;
     poller.add(&ended, CHILDREN, Interest::READ)?;
@@ -69,7 +72,7 @@ fn accept_and_fork(
             } else if children.len() < most
                 && let Some(stream) = listener.accept()?
             {
-                // What is in a buffer would be written by both.
+                // Both processes would write what is in a buffer.
                 logging::finish();
                 // SAFETY: this process has one thread, so its child may do whatever a process may (fork(2)).
                 #[allow(unsafe_code)]
@@ -81,15 +84,16 @@ fn accept_and_fork(
                     }
                     Ok(ForkResult::Parent { child }) => {
                         children.insert(child);
-                        // The connection ends when its *last* descriptor is closed. With ours left open, a client that
-                        // waits for the end would wait as long as we live, and we would run out of descriptors.
+                        // The connection ends when its *last* descriptor is closed. If the parent kept its own, a
+                        // client that waits for the end would wait as long as the parent lives, and the parent would
+                        // run out of descriptors.
                         drop(OwnedFd::from(stream));
                     }
                     Err(no_process) => listener.refused(no_process.into()),
                 }
             }
         }
-        // A listener that is ready, and not to be accepted from, would have every wait return at once.
+        // While the parent may not accept, a ready listener would make every wait return at once.
         if accepting && children.len() == most {
             poller.delete(&listener)?;
             accepting = false;
@@ -103,11 +107,14 @@ fn accept_and_fork(
 
 /// All that a child does.
 fn serve_and_exit(stream: Stream, options: &Options) -> ! {
+    // In place of the parent's span, which the child has inherited.
+    let log = error_span!(parent: None, "child", pid = process::id()).entered();
     let who = format!("process {}", process::id());
     if stream.set_nonblocking(false).is_ok() {
         serve_connection(stream, &options.site(true), options.terms(true), &who);
     }
     server::linger();
+    drop(log);
     logging::finish();
     process::exit(0)
 }
@@ -116,7 +123,7 @@ fn serve_and_exit(stream: Stream, options: &Options) -> ! {
 fn reap(children: &mut HashSet<Pid>) {
     while let Some((pid, how)) = children::ended() {
         if !children.remove(&pid) {
-            continue; // whoever executed this program has left us a child
+            continue; // a child of the program that this process was before exec
         }
         shutdown::on_client_left();
         if how != "ended with 0" {

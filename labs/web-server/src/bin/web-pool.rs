@@ -1,4 +1,4 @@
-//! A queue with a bound, and as many workers as it takes: more when it fills, fewer when it stays empty.
+//! A queue with a bound, and a pool of workers: more workers when the queue fills, fewer when it stays empty.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -22,11 +22,11 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     max_workers: u32,
 
-    /// How long the queue must have been nearly empty before a worker goes
+    /// How long the queue must have been nearly empty before a worker retires
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = work::duration)]
     cooldown: Duration,
 
-    /// What becomes of a request when the queue is full
+    /// What happens to a request when the queue is full
     #[arg(long, value_enum, default_value_t = WhenFull::Wait)]
     when_full: WhenFull,
 

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
 
 fn serve(mut listener: Listener, options: &Options) -> io::Result<()> {
     let site = options.site(false);
-    // A connection that is kept, for a next request that may never come, would keep everybody else out.
+    // A kept connection would keep all other browsers out, and its next request may never come.
     let terms = options.terms(false);
     while let Some(stream) = listener.accept()? {
         serve_connection(stream, &site, terms, &format!("process {}", process::id()));

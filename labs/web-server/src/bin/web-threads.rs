@@ -1,4 +1,4 @@
-//! A thread for each browser: they share one memory, and the work of one holds up nobody.
+//! A thread for each browser: the threads share one memory, and the work of one does not hold up the others.
 
 use std::io;
 use std::process::ExitCode;
@@ -29,7 +29,7 @@ fn serve(mut listener: Listener, options: &Options) -> io::Result<()> {
     while let Some(stream) = listener.accept()? {
         number += 1;
         let who = format!("thread {number}");
-        // A panic ends this thread, and dropping the stream on its way out it ends the connection.
+        // A panic ends this thread. Unwinding drops the stream, and that ends the connection.
         let spawned =
             thread::Builder::new().spawn(move || serve_connection(stream, &site, terms, &who));
         if let Err(no_thread) = spawned {

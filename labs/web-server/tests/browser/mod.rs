@@ -40,7 +40,7 @@ impl Browser {
         self.answer().unwrap()
     }
 
-    /// The next answer; none if the server has nothing (more) to say.
+    /// The next answer, or none if the server sends no more.
     pub(crate) fn answer(&mut self) -> Option<Answer> {
         self.answer_to(false)
     }
@@ -70,7 +70,7 @@ impl Browser {
         Some(answer)
     }
 
-    /// Whether the server has closed, in good order and without another word.
+    /// Whether the server has closed in good order, and has sent nothing more.
     pub(crate) fn is_closed(&mut self) -> bool {
         matches!(self.stream.read(&mut [0]), Ok(0))
     }

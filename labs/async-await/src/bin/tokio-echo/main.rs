@@ -2,14 +2,15 @@
 //! The same function on a runtime that people use: Tokio.
 //!
 //! # What changed since async-echo
-//! The executor, the reactor and the wakers are Tokio's. With `--threads` every core polls tasks, and one that is idle
-//! steals them from another.
+//! The executor, the reactor and the wakers are Tokio's. With `--threads` every core has a thread that polls tasks, and
+//! an idle thread steals tasks from another.
 //!
 //! # What to watch
 //! `cargo run --release -p ladder -- --all --only echo`: the two beside each other.
 //!
 //! # Limits
-//! A task that computes still holds up the thread that polls it. And a future that may move between threads must be `Send`.
+//! A task that computes still holds up the thread that polls it. And a future that may move between threads must be
+//! `Send`.
 
 use std::io;
 use std::process::ExitCode;
@@ -47,14 +48,14 @@ fn main() -> ExitCode {
 async fn serve(listener: server::Listener) -> io::Result<()> {
     let mut listener = Listener::new(listener)?;
     while let Some(stream) = listener.accept().await? {
-        // A peer that fails ends here, as one that leaves; its stream has logged why.
+        // A peer that fails ends its task, like a peer that leaves. Its stream has logged why.
         tokio::spawn(serve_connection(stream));
     }
     Ok(())
 }
 
-/// The conversation with one peer. Every call in here may put the task to sleep: read until the peer speaks, write until
-/// the peer reads.
+/// The conversation with one peer. Every call in here may put the task to sleep: read until the peer speaks, write
+/// until the peer reads.
 async fn serve_connection(mut stream: Stream) -> io::Result<()> {
     let mut session = Session::new();
     let mut input = vec![0; 64 * 1024];

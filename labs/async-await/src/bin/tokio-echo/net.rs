@@ -1,6 +1,6 @@
-//! The listener and the streams of `crates/server`, as Tokio wants them: so that their calls are counted, logged and traced
-//! as in every other server here. A program of your own takes `tokio::net::TcpListener` and `TcpStream` instead, and has no
-//! need of this file; they do the same.
+//! The listener and the streams of `crates/server` for Tokio, so that their calls are counted, logged and traced as in
+//! every other server here. A program of your own does not need this file: it takes `tokio::net::TcpListener` and
+//! `TcpStream`, which do the same.
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, Read, Write};
@@ -13,14 +13,14 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Has Tokio's poller watch it.
+/// Asks Tokio's poller to watch `io`.
 fn register<T: AsRawFd>(io: T) -> io::Result<AsyncFd<T>> {
     // SAFETY: listeners and streams own their descriptor, and it is the same one until they are dropped.
     #[allow(unsafe_code)]
     Ok(unsafe { AsyncFd::register(io) }?)
 }
 
-/// A listener, and the signals that end its work. (Tokio's handlers call those that were there before.)
+/// A listener, and the signals that end its work. (Tokio's signal handlers call the ones that were there before.)
 pub(crate) struct Listener {
     listener: AsyncFd<server::Listener>,
     signals: [Signal; 2],
@@ -38,7 +38,7 @@ impl Listener {
         poll_fn(|context| {
             let signalled =
                 self.signals.iter_mut().any(|signal| signal.poll_recv(context).is_ready());
-            // The signal may have come before there was anything of Tokio's to hear it.
+            // The signal may have come before Tokio's handlers were there.
             if signalled || shutdown::requested() {
                 return Poll::Ready(Ok(None));
             }
@@ -69,8 +69,8 @@ impl AsyncRead for Stream {
             let unfilled = buffer.initialize_unfilled();
             match guard.get_inner_mut().read(unfilled) {
                 Ok(received) => {
-                    // Edge-triggered: fewer bytes than asked for means that there are no more, so the call that would
-                    // only say would-block is saved. (What Tokio's TcpStream does.)
+                    // Edge-triggered: fewer bytes than asked for means that there are no more. So the next call, which
+                    // would only say would-block, is saved. (Tokio's TcpStream does the same.)
                     if 0 < received && received < unfilled.len() {
                         guard.clear_ready();
                     }
