@@ -6,7 +6,7 @@
 //! All three were connected at once; the kernel completes connections without us and queues them in the backlog.
 //!
 //! # Limits that lead to step 2
-//! A client that says nothing holds up all who come after it, for as long as it likes.
+//! A client that says nothing holds up all clients after it, for as long as it likes.
 
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
 
 fn serve(mut listener: Listener) -> io::Result<()> {
     while let Some(stream) = listener.accept()? {
-        // A peer that fails ends here, as one that leaves; its stream has logged why.
+        // A peer that fails ends here, like one that leaves; its stream has logged why.
         let _ = serve_connection(stream);
     }
     Ok(())

@@ -47,7 +47,7 @@ fn on_peer_ready(peer: &mut Peer<Stream>, buffers: &mut Buffers) -> Interest {
     };
     match result {
         Ok(interest) => interest,
-        // The stream has logged why. It is the end of this peer and of nobody else.
+        // The stream has logged why. Only this peer ends.
         Err(_) => Interest::NONE,
     }
 }

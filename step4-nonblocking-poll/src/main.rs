@@ -9,8 +9,8 @@
 //! The summary after `cargo run -p simple-client -- localhost 8080 -n 5` and Ctrl-C: how many calls found nothing.
 //!
 //! # Limits that lead to step 5
-//! A short interval burns CPU on questions whose answer is no; a long one makes every client wait. Whoever knows when a
-//! peer is ready is the kernel.
+//! A short interval burns CPU on questions whose answer is no; a long one makes every client wait. The kernel knows
+//! when a peer is ready.
 
 use std::io;
 use std::process::ExitCode;
@@ -57,9 +57,9 @@ fn on_peer_ready(peer: &mut Peer<Stream>, buffers: &mut Buffers) -> Interest {
     };
     match result {
         Ok(interest) => interest,
-        // Not now. That is an answer, no error: the next sweep asks again.
+        // Not now. That is an answer, not an error: the next sweep asks again.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => peer.interest(),
-        // The stream has logged why. It is the end of this peer and of nobody else.
+        // The stream has logged why. Only this peer ends.
         Err(_) => Interest::NONE,
     }
 }

@@ -75,9 +75,9 @@ fn on_peer_ready(peer: &mut Peer<Stream>, buffers: &mut Buffers) -> Interest {
     };
     match result {
         Ok(interest) => interest,
-        // Not now. Ready was a hint, no promise: the kernel will tell again.
+        // Not now. Ready was a hint, not a promise: the kernel will tell again.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => peer.interest(),
-        // The stream has logged why. It is the end of this peer and of nobody else.
+        // The stream has logged why. Only this peer ends.
         Err(_) => Interest::NONE,
     }
 }

@@ -73,7 +73,7 @@ fn on_peer_ready(peer: &mut Peer<Stream>, buffers: &mut Buffers) -> Interest {
             Ok(interest) => return interest,
             // Not now. From here on the kernel reports what arrives.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return peer.interest(),
-            // The stream has logged why. It is the end of this peer and of nobody else.
+            // The stream has logged why. Only this peer ends.
             Err(_) => return Interest::NONE,
         }
     }

@@ -1,4 +1,4 @@
-//! The poller of step 6, for whoever builds on it: step 7 does.
+//! The poller of step 6. Step 7 builds on it.
 
 mod poller;
 

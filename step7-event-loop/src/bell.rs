@@ -7,7 +7,7 @@ use std::mem;
 
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Pipe, PoisonError};
 
-/// One for each loop; all who may wake it have a clone.
+/// One for each loop; everything that may wake the loop has a clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Bell(Arc<Shared>);
 

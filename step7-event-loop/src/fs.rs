@@ -1,6 +1,6 @@
 //! Files, through the pool.
 //!
-//! No kernel of ours says when a file is ready: select, epoll and kqueue call a regular file ready at all times, and a
+//! No kernel here says when a file is ready: select, epoll and kqueue call a regular file ready at all times, and a
 //! read from it sleeps all the same until the disk has delivered. O_NONBLOCK changes nothing about that (open(2)). So
 //! the loop has a thread sleep instead. libuv does the same.
 
@@ -25,7 +25,7 @@ impl<S: 'static> Loop<S> {
         self.fs_work(move || options.open(path).map(Arc::new), after)
     }
 
-    /// Reads at most `length` bytes at `offset`: pread(2). Fewer do not mean the end; none do.
+    /// Reads at most `length` bytes at `offset`: pread(2). Fewer bytes do not mean the end of the file; 0 bytes do.
     pub fn fs_read_at(
         &mut self,
         file: &Arc<File>,

@@ -25,7 +25,7 @@ pub struct WorkId(u64);
 pub enum WorkError {
     /// It panicked, with this message. The thread goes on to the next job.
     Panicked(String),
-    /// It was cancelled before a thread had started it, or there was no thread to be had at all.
+    /// It was cancelled before a thread had started it, or the pool has no thread at all.
     Cancelled,
 }
 
@@ -91,12 +91,12 @@ impl Pool {
         self.queue.remove(|job| job.id == id).is_some()
     }
 
-    /// Whether there is a thread. There is one after the first job, unless the system has none left.
+    /// Whether there is a thread. There is one after the first job, unless the system has no thread left.
     pub fn has_threads(&self) -> bool {
         self.started > 0
     }
 
-    /// Starts the threads that are missing. With fewer than asked for the pool is slower; with none there is no pool.
+    /// Starts the threads that are missing. With fewer threads than asked for the pool is slower; without any there is no pool.
     fn start_threads(&mut self) {
         while self.started < self.threads {
             let queue = Arc::clone(&self.queue);
@@ -125,7 +125,7 @@ impl Default for Pool {
     }
 }
 
-/// Jobs that nobody has started are dropped. One that runs is not waited for: nobody is left to hear of it.
+/// Jobs that have not been started are dropped. A job that runs is not waited for: nothing is left that could use its result.
 impl Drop for Pool {
     fn drop(&mut self) {
         self.queue.close();

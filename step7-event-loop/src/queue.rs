@@ -28,7 +28,7 @@ impl<T> Queue<T> {
         self.not_empty.notify_one();
     }
 
-    /// Takes the next job, or sleeps until there is one; none when the queue has been closed.
+    /// Takes the next job, or sleeps until there is one. Returns `None` when the queue has been closed.
     ///
     /// The lock is released before the job is returned. A worker that held it while it works would be the only one.
     pub(crate) fn pop(&self) -> Option<T> {
@@ -45,14 +45,14 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Takes back the first job that nobody has started and that `is_meant` says yes to.
+    /// Takes back the first job that has not been started and that `is_meant` says yes to.
     pub(crate) fn remove(&self, is_meant: impl Fn(&T) -> bool) -> Option<T> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let position = state.jobs.iter().position(is_meant)?;
         state.jobs.remove(position)
     }
 
-    /// Lets every thread that waits, or ever will, go home, and drops the jobs that nobody has started.
+    /// Ends every thread that waits or will wait, and drops the jobs that have not been started.
     pub(crate) fn close(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.closed = true;

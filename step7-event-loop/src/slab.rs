@@ -51,7 +51,7 @@ impl<T> Slab<T> {
         self.slots.len() - self.vacant.len()
     }
 
-    /// Whether it holds none.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -81,7 +81,7 @@ impl<S: 'static> Loop<S> {
         true
     }
 
-    /// When the timer is due next; none if it has been stopped.
+    /// When the timer is due next; `None` if it has been stopped.
     pub fn timer_due(&self, id: TimerId) -> Option<Instant> {
         Some(self.timers.timers.get(id.0)?.due.0)
     }

@@ -106,7 +106,7 @@ impl<S: 'static> Loop<S> {
         if interest == before {
             return;
         }
-        // Not even hang-ups are welcome when nobody waits, so a stream without interest is not watched at all.
+        // A poller reports hang-ups even without interest, so a stream that nothing waits for is not watched at all.
         let result = match (before, interest) {
             (_, Interest::NONE) => self.poller.delete(&stream.socket),
             (Interest::NONE, _) => self.poller.add(&stream.socket, token, interest),
@@ -119,7 +119,7 @@ impl<S: 'static> Loop<S> {
     }
 
     /// The poller has no room for the stream (no memory, or the user's share of watches is used up): it would never be
-    /// reported again, so all who wait for it are told.
+    /// reported again, so everything that waits for it is told.
     fn fail(&mut self, key: Key, error: io::Error) {
         let Some(Handle::Stream(stream)) = self.handles.get_mut(key) else { return };
         if stream.is_closing() {

@@ -22,7 +22,7 @@ struct Entry<S> {
     on_wakeup: Option<OnWakeup<S>>,
 }
 
-/// The loop's end of the bell, and who may be meant.
+/// The loop's end of the bell, and the wakeups that it may be for.
 pub(crate) struct Wakeups<S> {
     bell: Bell,
     entries: Slab<Entry<S>>,
@@ -60,7 +60,7 @@ impl<S: 'static> Loop<S> {
         (WakeupId(self.wakeups.entries.insert(entry)), waker)
     }
 
-    /// Stops it; whether there was one to stop. Its wakers wake nobody from here on.
+    /// Stops it; returns whether there was one to stop. Its wakers have no effect from here on.
     pub fn wakeup_stop(&mut self, id: WakeupId) -> bool {
         self.wakeups.entries.remove(id.0).is_some()
     }

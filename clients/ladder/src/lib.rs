@@ -2,7 +2,7 @@
 //!
 //! [`build`] builds the stages through cargo, [`measure`] runs one of them under N clients, [`table`] sets what was
 //! measured side by side, [`report`] draws it, and [`claims`] re-measures what the course says, on a [`Bench`].
-//! [`attack`] shows what clients do to them who mean harm; [`pictures`] makes the drawings that the chapters show.
+//! [`attack`] shows what hostile clients do to them; [`pictures`] makes the drawings that the chapters show.
 
 use std::{env, fs, thread};
 

@@ -53,7 +53,7 @@ fn try_run(options: &Options, serve: impl FnOnce(Listener) -> io::Result<()>) ->
     shutdown::install(options.once)?;
     limits::start(options)?;
     let listener = Listener::bind(&options.host, options.port, options.backlog)?;
-    // Scripts read the port here, so it must not linger in a buffer. A pipe that nobody reads is no reason to stop.
+    // Scripts read the port here, so it must not linger in a buffer. A closed pipe is not a reason to stop.
     let mut stdout = io::stdout();
     let _ = writeln!(stdout, "Listening on {}", listener.local_address()?);
     let _ = stdout.flush();

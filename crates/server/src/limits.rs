@@ -1,4 +1,4 @@
-//! `--max-clients` and `--idle-timeout`: a bound on what clients who mean harm can take.
+//! `--max-clients` and `--idle-timeout`: bounds on what hostile clients can take.
 //!
 //! [`Listener::accept`](crate::Listener::accept) refuses a peer when there are as many as may be. A silent peer is ended from
 //! outside: one thread with one timer for all peers calls shutdown(2) on its socket. A recv or send that sleeps then

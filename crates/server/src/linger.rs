@@ -171,7 +171,7 @@ impl Lingering {
         Ok(())
     }
 
-    /// What is to wake us: input until the peer's end, and room as long as something is to be sent.
+    /// What poll waits for: input until the peer's end, and room as long as there is something to send.
     fn awaited(&self) -> PollFd<'_> {
         let mut flags = PollFlags::empty();
         flags.set(PollFlags::POLLIN, !self.ended);
@@ -219,7 +219,7 @@ impl Connections {
     /// Sleeps until some are ready, for a tick at most, and serves those.
     fn wait_and_serve(&mut self) {
         let mut awaited: Vec<_> = self.connections.iter().map(Lingering::awaited).collect();
-        // Interrupted, it leaves nobody ready.
+        // Interrupted, it reports nothing as ready.
         let _ = poll(&mut awaited, TICK.subsec_millis() as u16);
         let ready: Vec<_> = awaited.iter().map(|one| one.any() != Some(false)).collect();
         let mut ready = ready.into_iter();

@@ -21,7 +21,7 @@ const SAME_ROW: Duration = Duration::from_secs(10);
 ///
 /// It keeps one descriptor in reserve. When the process has used up all others, accept fails at once with EMFILE, the
 /// connection stays in the backlog, and a loop that tries again spins. With the reserve given up for a moment the
-/// connection can be accepted and closed: its client learns that it was refused, and nobody spins. (libuv and libev do
+/// connection can be accepted and closed: its client learns that it was refused, and the loop does not spin. (libuv and libev do
 /// the same.)
 #[derive(Debug)]
 pub struct Listener {
@@ -35,7 +35,7 @@ impl Listener {
     /// Binds the first address of `host` that can be [`bound`], and listens.
     ///
     /// # Errors
-    /// `host` has no address, or none of them can be bound: the text names which.
+    /// `host` has no address, or no address can be bound: the text names which.
     pub fn bind(host: &str, port: u16, backlog: i32) -> io::Result<Self> {
         on_first_address(host, port, |address| Self::listen(bound(address, |_| Ok(()))?, backlog))
     }
@@ -43,7 +43,7 @@ impl Listener {
     /// Listens on a socket that is [`bound`].
     ///
     /// # Errors
-    /// What listen(2) reports; or the descriptor for the reserve is not to be had.
+    /// What listen(2) reports; or there is no descriptor left for the reserve.
     pub fn listen(socket: OwnedFd, backlog: i32) -> io::Result<Self> {
         // nix and std both bound the backlog by a constant of their own; the kernel knows its limit better.
         // SAFETY: listen(2) takes no pointers.
@@ -65,7 +65,7 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Sets O_NONBLOCK: from here on accept says "nobody waits" instead of sleeping, and the sockets it returns say
+    /// Sets O_NONBLOCK: from here on accept says "no peer waits" instead of sleeping, and the sockets it returns say
     /// "not now".
     ///
     /// # Errors
@@ -129,20 +129,20 @@ impl Listener {
         Ok(None)
     }
 
-    /// Notes that a peer was accepted, could not be served for want of something, and has been closed, so that its
-    /// client knows. Of a row of them only the first is a warning in the log.
-    pub fn refused(&mut self, want: io::Error) {
+    /// Notes that a peer was accepted, could not be served, and has been closed, so that its client knows. `reason` says what
+    /// was missing. Of a row of refusals only the first is a warning in the log.
+    pub fn refused(&mut self, reason: io::Error) {
         statistics::count_refused();
-        self.warn(&want);
+        self.warn(&reason);
     }
 
-    fn warn(&mut self, want: &io::Error) {
+    fn warn(&mut self, reason: &io::Error) {
         let same_row = self.last_refusal.is_some_and(|last| last.elapsed() < SAME_ROW);
         self.last_refusal = Some(Instant::now());
         if same_row {
-            debug!("refusing a peer: {}", describe(want));
+            debug!("refusing a peer: {}", describe(reason));
         } else {
-            warn!("refusing peers: {}", describe(want));
+            warn!("refusing peers: {}", describe(reason));
         }
     }
 }
@@ -187,7 +187,7 @@ pub fn on_first_address<T>(
     outcome
 }
 
-/// A socket bound to `address`, on which nobody listens yet. `configure` sets further options before the bind.
+/// A socket bound to `address`, not listening yet. `configure` sets further options before the bind.
 ///
 /// `SO_REUSEADDR` is set: otherwise a restarted server could not bind for a minute or so while connections of its
 /// predecessor linger in TIME_WAIT. `TCP_NODELAY` is set too (accepted sockets inherit it): a small reply need

@@ -95,7 +95,7 @@ impl ChromeTrace {
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Every event so far has a comma after it, whoever wrote it: the process's name is the last, without one.
+    /// Every event so far has a comma after it: the process's name is the last event, without a comma.
     fn end(&self) {
         let Some(mut file) = self.file().take() else { return };
         let server = std::env::current_exe().unwrap_or_default();

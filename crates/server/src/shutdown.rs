@@ -5,7 +5,7 @@
 //! and its caller looks at the flag. The kernel gives a process's signal to one thread, so the other threads are sent one
 //! each.
 //!
-//! That leaves a gap: a signal that arrives after the flag was looked at and before the call goes to sleep wakes nobody.
+//! That leaves a gap: a signal that arrives after the flag was looked at and before the call goes to sleep does not wake it.
 //! The handler therefore also sets an alarm(2). A second later SIGALRM interrupts the call that sleeps by then. Nothing is
 //! lost meanwhile, the end only comes later. (Step 7 closes the gap the way event loops do, with a pipe to itself.)
 

@@ -1,7 +1,7 @@
 //! Signals for an event loop: each becomes a byte in a pipe that the loop watches like any other descriptor.
 //!
 //! This is the self-pipe trick (D. J. Bernstein): a signal that arrives while the loop is awake waits in the pipe, one
-//! that arrives while it sleeps wakes it, and none falls in between.
+//! that arrives while it sleeps wakes it, and no signal falls in between.
 
 use std::io::{self, Write};
 use std::mem::ManuallyDrop;

@@ -36,7 +36,7 @@ pub fn call<T>(call: Syscall, mut attempt: impl FnMut() -> io::Result<T>) -> io:
     }
 }
 
-/// A [`call`] that waits for many things at once. Told to stop, it reports that none is ready.
+/// A [`call`] that waits for many things at once. Told to stop, it reports 0 ready.
 ///
 /// # Errors
 /// What `attempt` reports, but never [`io::ErrorKind::Interrupted`].
@@ -73,7 +73,7 @@ pub fn sleep(duration: Duration) {
 /// The peer's socket is as blocking as `nonblocking` says, and closed on exec.
 ///
 /// # Errors
-/// What accept(2) reports; would-block if `listener` is non-blocking and nobody waits.
+/// What accept(2) reports; would-block if `listener` is non-blocking and no peer waits.
 pub(crate) fn accept(
     listener: &TcpListener,
     nonblocking: bool,
@@ -121,7 +121,7 @@ mod raw {
         if descriptor < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: accept returned this descriptor just now; nobody else owns it.
+        // SAFETY: accept returned this descriptor just now; nothing else owns it.
         let stream = unsafe { TcpStream::from_raw_fd(descriptor) };
         #[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
         {

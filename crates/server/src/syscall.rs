@@ -42,7 +42,7 @@ syscalls! {
     EpollWait = "epoll_wait",
     EpollCtl = "epoll_ctl",
     Kevent = "kevent",
-    /// A kevent that only says what is to be watched, as epoll_ctl does.
+    /// A kevent that only changes what is watched, as epoll_ctl does.
     KeventChange = "kevent_change",
     Sleep = "sleep",
 }
