@@ -1,0 +1,208 @@
+//! `cargo exercise`: lists the exercises, makes a copy to work in, judges it, gives hints.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use clap::{Parser, Subcommand};
+use exercises::{Exercise, copy, exercises, root, solve, text};
+
+/// The exercises of the course: makes a copy to work in, says done or not yet and why, gives hints
+#[derive(Parser)]
+#[command(name = "cargo exercise")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Lists the exercises
+    List,
+    /// Makes a copy to work in, my-exercises/NAME, and says what is to be done
+    Start {
+        /// The exercise
+        name: String,
+    },
+    /// Builds the copy, tries it, and says done, or not yet and why
+    Check {
+        /// The exercise; without a name, all that you have started
+        name: Option<String>,
+    },
+    /// Gives the next hint
+    Hint {
+        /// The exercise
+        name: String,
+    },
+    /// Shows a solution, as a patch
+    Solution {
+        /// The exercise
+        name: String,
+    },
+    /// Tests the exercises themselves: what you begin with is not yet done, and the solution is
+    Verify {
+        /// Only exercises whose name contains TEXT (repeatable)
+        #[arg(long, value_name = "TEXT")]
+        only: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let prepared = client::raise_descriptor_limit();
+    let outcome = prepared.and_then(|_| match arguments.command {
+        Command::List => list(),
+        Command::Start { name } => start(&name),
+        Command::Check { name: Some(name) } => check(&[Exercise::named(&name)?]),
+        Command::Check { name: None } => check_all(),
+        Command::Hint { name } => hint(&name),
+        Command::Solution { name } => solution(&name),
+        Command::Verify { only } => verify(&only),
+    });
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {}", client::describe(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn mine(exercise: &Exercise) -> PathBuf {
+    root().join("my-exercises").join(exercise.name)
+}
+
+fn say(text: &str) -> io::Result<()> {
+    client::printed(writeln!(io::stdout(), "{text}"))
+}
+
+fn list() -> io::Result<bool> {
+    let mut chapter = String::new();
+    for exercise in exercises() {
+        let text = text::read(exercise)?;
+        if text.chapter != chapter {
+            chapter = text.chapter;
+            say(&chapter)?;
+        }
+        let state = if mine(exercise).is_dir() { "started" } else { "" };
+        let first = if exercise.first { ">" } else { " " };
+        let stars = "*".repeat(text.stars);
+        say(&format!("{first} {:24} {stars:3} {} {state}", exercise.name, text.title).trim_end())?;
+    }
+    say("\n> the one to do, if you do only one; `cargo exercise start NAME` begins")?;
+    Ok(true)
+}
+
+fn start(name: &str) -> io::Result<bool> {
+    let exercise = Exercise::named(name)?;
+    let folder = mine(exercise);
+    copy::make(exercise, &folder)?;
+    let text = text::read(exercise)?;
+    say(&format!("{}\n\n{}\n", text.title, text.task))?;
+    say(&format!("Your copy: my-exercises/{name}. Then `cargo exercise check {name}`."))?;
+    Ok(true)
+}
+
+fn check_all() -> io::Result<bool> {
+    let started: Vec<_> = exercises().iter().filter(|exercise| mine(exercise).is_dir()).collect();
+    if started.is_empty() {
+        return Err(io::Error::other("you have started none: `cargo exercise list` shows them"));
+    }
+    check(&started)
+}
+
+fn check(exercises: &[&Exercise]) -> io::Result<bool> {
+    let mut all_done = true;
+    for exercise in exercises {
+        let line = match exercise.judge(&mine(exercise)) {
+            Ok(()) => format!("done     {}", exercise.name),
+            Err(reason) => {
+                all_done = false;
+                format!("not yet  {}: {reason}", exercise.name)
+            }
+        };
+        say(&line)?;
+    }
+    Ok(all_done)
+}
+
+fn hint(name: &str) -> io::Result<bool> {
+    let exercise = Exercise::named(name)?;
+    let hints = text::read(exercise)?.hints;
+    let seen = mine(exercise).join(".hints");
+    let count = fs::read_to_string(&seen).map_or(0, |text| text.lines().count());
+    let Some(hint) = hints.get(count) else {
+        say(&format!("That was the last. `cargo exercise solution {name}` shows a solution."))?;
+        return Ok(true);
+    };
+    say(&format!("Hint {} of {}: {hint}", count + 1, hints.len()))?;
+    if mine(exercise).is_dir() {
+        fs::write(seen, "seen\n".repeat(count + 1))?;
+    }
+    Ok(true)
+}
+
+fn solution(name: &str) -> io::Result<bool> {
+    let exercise = Exercise::named(name)?;
+    say(&fs::read_to_string(exercise.folder().join("solution.patch"))?)?;
+    Ok(true)
+}
+
+/// Whether each exercise is undone as it begins, and done when it is solved.
+fn verify(only: &[String]) -> io::Result<bool> {
+    let is_meant = |exercise: &&Exercise| {
+        only.is_empty() || only.iter().any(|text| exercise.name.contains(text.as_str()))
+    };
+    let selected: Vec<_> = exercises().iter().filter(is_meant).collect();
+    let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    // cargo builds one at a time, and the judges mostly wait.
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while let Some(exercise) = selected.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let verdict = verify_one(exercise);
+                    let line = match &verdict {
+                        Ok(reason) => {
+                            let reason = reason.lines().next().unwrap_or_default();
+                            format!("ok      {}: at first {reason}", exercise.name)
+                        }
+                        Err(error) => format!("WRONG   {}: {error}", exercise.name),
+                    };
+                    let _ = say(&line);
+                    if verdict.is_err() {
+                        wrong
+                            .lock()
+                            .unwrap_or_else(|poisoned| poisoned.into_inner())
+                            .push(exercise.name);
+                    }
+                }
+            });
+        }
+    });
+    let wrong = wrong.into_inner().unwrap_or_default();
+    say(&format!("{} exercises, {} wrong", selected.len(), wrong.len()))?;
+    Ok(wrong.is_empty())
+}
+
+/// Why it is not yet done as it begins.
+fn verify_one(exercise: &Exercise) -> io::Result<String> {
+    let folder = tempfile::tempdir()?;
+    let copy = folder.path().join(exercise.name);
+    copy::make(exercise, &copy)?;
+    let reason = match exercise.judge(&copy) {
+        Ok(()) => return Err(io::Error::other("it is done before it has begun")),
+        Err(reason) => reason.to_string(),
+    };
+    if reason == "it does not build" {
+        return Err(io::Error::other("what one begins with does not build"));
+    }
+    solve(exercise, &copy)?;
+    let judged = exercise.judge(&copy);
+    judged.map_err(|reason| io::Error::other(format!("the solution is not yet done: {reason}")))?;
+    Ok(reason)
+}
