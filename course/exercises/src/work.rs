@@ -13,6 +13,9 @@ use subprocess::Server;
 use crate::copy::copy_folder;
 use crate::{Exercise, Program, root};
 
+/// What a judge says of a program that cargo refuses.
+pub const DOES_NOT_BUILD: &str = "it does not build";
+
 /// The program that a reader has written, built.
 pub struct Work {
     folder: PathBuf,
@@ -53,7 +56,7 @@ impl Work {
             .output()
             .map_err(|error| Failure(format!("cargo cannot be run: {error}")))?;
         if !output.status.success() {
-            return Err(Failure("it does not build".to_owned()));
+            return Err(Failure(DOES_NOT_BUILD.to_owned()));
         }
         let messages = String::from_utf8_lossy(&output.stdout);
         let executable = messages
