@@ -1,6 +1,7 @@
 //! The copy that a reader works in.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -9,8 +10,9 @@ use toml::{Table, Value};
 use crate::{Base, Exercise, root};
 
 /// What a solution may need of nix, so that nobody has to look for a feature.
-const NIX_FEATURES: [&str; 11] = [
-    "event", "fs", "net", "poll", "process", "resource", "sched", "signal", "socket", "time", "uio",
+const NIX_FEATURES: [&str; 13] = [
+    "event", "feature", "fs", "mman", "net", "poll", "process", "resource", "sched", "signal",
+    "socket", "time", "uio",
 ];
 
 /// Makes a copy in `folder`, which must not exist yet.
@@ -26,7 +28,7 @@ pub fn make(exercise: &Exercise, folder: &Path) -> io::Result<()> {
     let root = root().canonicalize()?;
     let (Base::Package(package) | Base::Manifest(package)) = exercise.base;
     let package = root.join(package);
-    fs::write(folder.join("Cargo.toml"), manifest(exercise, &root, &package)?)?;
+    fs::write(folder.join("Cargo.toml"), manifest(exercise, &root, &package, folder)?)?;
     fs::copy(root.join("Cargo.lock"), folder.join("Cargo.lock"))?;
     fs::copy(root.join("rustfmt.toml"), folder.join("rustfmt.toml"))?;
     if matches!(exercise.base, Base::Package(_)) {
@@ -56,7 +58,7 @@ pub(crate) fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// The package's manifest, made the root of a workspace: what it inherited from the course's workspace it inherits from itself.
-fn manifest(exercise: &Exercise, root: &Path, package: &Path) -> io::Result<String> {
+fn manifest(exercise: &Exercise, root: &Path, package: &Path, folder: &Path) -> io::Result<String> {
     let workspace = table(&root.join("Cargo.toml"))?.remove("workspace");
     let mut workspace: Table =
         workspace.and_then(|value| value.try_into().ok()).unwrap_or_default();
@@ -70,7 +72,13 @@ fn manifest(exercise: &Exercise, root: &Path, package: &Path) -> io::Result<Stri
         matches!(exercise.base, Base::Package(_)) && package.join("src/lib.rs").is_file();
     let own = manifest.get_mut("package").and_then(Value::as_table_mut);
     let own = own.ok_or_else(|| io::Error::other("the manifest has no package"))?;
+    own.remove("default-run"); // it has another name now, and the judge names what is to be run
     let original = own.insert("name".into(), exercise.name.into());
+    // To cargo, packages of the same name and version in two places are the same package, if each place is a workspace. All
+    // copies share a target directory, so one would be given the other's program.
+    let mut place = DefaultHasher::new();
+    folder.hash(&mut place);
+    own.insert("version".into(), format!("0.1.0+{:016x}", place.finish()).into());
     if let (true, Some(Value::String(original))) = (has_library, original) {
         // The programs name the library, and go on naming it so.
         let mut library = Table::new();

@@ -38,20 +38,23 @@ impl Work {
         }
         let mut cargo = Command::new("cargo");
         cargo.arg(if exercise.program == Program::Tests { "test" } else { "build" });
-        match exercise.program {
-            Program::Main => cargo.args(["--bin", exercise.name]),
-            Program::Binary(name) => cargo.args(["--bin", name]),
-            Program::Example(name) => cargo.args(["--example", name]),
+        let (kind, program) = match exercise.program {
+            Program::Main => ("--bin", exercise.name),
+            Program::Binary(name) => ("--bin", name),
+            Program::Example(name) => ("--example", name),
             Program::Tests => {
                 // The judge's own, whatever has become of them in the copy.
                 copy_folder(&exercise.folder().join("judge"), &copy.join("tests"))?;
-                cargo.args(["--no-run", "--test", "judge"])
+                cargo.arg("--no-run");
+                ("--test", "judge")
             }
         };
+        cargo.args([kind, program]);
         let output = cargo
             .args(["--quiet", "--message-format", "json-render-diagnostics", "--manifest-path"])
             .arg(copy.join("Cargo.toml"))
             .env("CARGO_TARGET_DIR", root().join("target/exercises"))
+            .env("CARGO_INCREMENTAL", "0")
             .stderr(Stdio::inherit())
             .output()
             .map_err(|error| Failure(format!("cargo cannot be run: {error}")))?;
@@ -62,8 +65,9 @@ impl Work {
         let executable = messages
             .lines()
             .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-            .next_back()
+            // Tests have the package's programs built as well.
+            .filter(|message| message["target"]["name"] == program)
+            .find_map(|message| message["executable"].as_str().map(PathBuf::from))
             .ok_or_else(|| Failure("cargo built no program".to_owned()))?;
         // The next exercise to be built may have a program of the same name.
         let own = copy.join("target");

@@ -36,7 +36,6 @@ fn each_solution_can_be_applied_to_what_one_begins_with() {
         let copy = folder.path().join(exercise.name);
         copy::make(exercise, &copy).unwrap();
         solve(exercise, &copy).unwrap_or_else(|error| panic!("{}: {error}", exercise.name));
-        assert!(solve(exercise, &copy).is_err(), "{}: it can be applied twice", exercise.name);
     }
 }
 

@@ -478,5 +478,6 @@ fn silence(work: &Work) -> Result<(), Failure> {
         Failure(format!("a client that was silent for one second: {failure}"))
     })?;
     drop((server, early));
-    work.keeps(&[Promise::Protocol, Promise::Isolation, Promise::Concurrency], &[])
+    // Other cases have clients that are silent for a while, on a machine that has other things to do.
+    work.keeps(&[Promise::Isolation], &[])
 }
