@@ -1,37 +1,48 @@
 //! `--spam N`: what N threads cost that do nothing but exist.
 
-use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::process::{self, ExitCode};
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{panic, thread};
 
 /// How many threads run, asleep.
 static ASLEEP: AtomicU32 = AtomicU32::new(0);
 
-/// Whether a thread has died on its way there.
-static DEAD: AtomicBool = AtomicBool::new(false);
+/// Ends the process with what was in the way first: a second thread may fail at the same moment.
+fn fail(error: &str) -> ! {
+    static FIRST: Once = Once::new();
+    FIRST.call_once(|| {
+        eprintln!("error: {error}");
+        process::exit(1)
+    });
+    // Another thread is ending the process.
+    loop {
+        thread::park();
+    }
+}
 
 /// Starts the threads and prints the cost of each. They end with the process.
 pub(crate) fn run(threads: u32) -> ExitCode {
-    // A thread that finds no memory for its signal stack panics inside std, where no `Result` leads back to us.
-    panic::set_hook(Box::new(|_| DEAD.store(true, Ordering::Relaxed)));
+    // A thread that finds no memory for its signal stack panics inside std, where no `Result` leads back to us. The
+    // hook is the last chance to say so: without memory the panic itself may fail, and std then aborts with its own words.
+    panic::set_hook(Box::new(move |_| {
+        let asleep = ASLEEP.load(Ordering::Relaxed);
+        fail(&format!("no memory for the signal stacks of {threads} threads, only of {asleep}"));
+    }));
     let before = Memory::now();
     let started = Instant::now();
     for number in 1..=threads {
         if let Err(error) = thread::Builder::new().spawn(sleep_on) {
-            eprintln!("error: no thread {number}: {}", server::describe(&error));
-            return ExitCode::FAILURE;
+            fail(&format!("no thread {number}: {}", server::describe(&error)));
         }
     }
     while ASLEEP.load(Ordering::Relaxed) < threads {
-        if DEAD.load(Ordering::Relaxed) {
-            eprintln!("error: of {threads} threads not all found memory for their signal stacks");
-            return ExitCode::FAILURE;
-        }
         thread::sleep(Duration::from_millis(1));
     }
     let elapsed = started.elapsed();
-    println!("{threads} idle threads, started in {elapsed:.1?}: {:.1?} each", elapsed / threads);
+    let s = if threads == 1 { "" } else { "s" };
+    println!("{threads} idle thread{s}, started in {elapsed:.1?}: {:.1?} each", elapsed / threads);
     match (before, Memory::now()) {
         (Some(before), Some(after)) => {
             let each =
