@@ -42,7 +42,8 @@ pub fn run(options: &Options, serve: impl FnOnce(Listener) -> io::Result<()>) ->
     match try_run(options, serve) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", describe(&error));
+            // Not eprintln: that panics if nobody can be told.
+            let _ = writeln!(io::stderr(), "error: {}", describe(&error));
             ExitCode::FAILURE
         }
     }
@@ -53,17 +54,23 @@ fn try_run(options: &Options, serve: impl FnOnce(Listener) -> io::Result<()>) ->
     shutdown::install(options.once)?;
     limits::start(options)?;
     let listener = Listener::bind(&options.host, options.port, options.backlog)?;
-    // Scripts read the port here, so it must not linger in a buffer. A closed pipe is not a reason to stop.
-    let mut stdout = io::stdout();
-    let _ = writeln!(stdout, "Listening on {}", listener.local_address()?);
-    let _ = stdout.flush();
+    print(&format!("Listening on {}", listener.local_address()?))?;
 
     let outcome = serve(listener);
     let switches = statistics::switches();
     linger();
-    statistics::report(options.stats, switches);
-    logging::end();
-    outcome
+    let reported = statistics::report(options.stats, switches);
+    let traced = logging::end();
+    outcome.and(reported).and(traced)
+}
+
+/// Prints a line on stdout at once: scripts read the port there. A closed pipe is not a reason to stop.
+fn print(line: &str) -> io::Result<()> {
+    let mut stdout = io::stdout();
+    match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(|error| context(&error, "cannot write to standard output")),
+    }
 }
 
 /// An error's text without the ` (os error 98)` that std appends.

@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::num::NonZero;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Poll;
@@ -41,15 +42,17 @@ pub fn start(options: &Options) -> io::Result<()> {
     let log = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(is_coloured())
+        // It would report on stderr that stderr cannot be written, and panic.
+        .log_internal_errors(false)
         .with_target(false)
         .with_filter(level);
     let trace = match &options.trace {
         None => None,
         Some(path) => {
-            let file = File::create(path).map_err(|error| {
-                context(&error, format_args!("cannot write {}", path.display()))
-            })?;
-            let trace = Arc::new(ChromeTrace::new(file)?);
+            let unwritable =
+                |error| context(&error, format_args!("cannot write {}", path.display()));
+            let file = File::create(path).map_err(unwritable)?;
+            let trace = Arc::new(ChromeTrace::new(file, path).map_err(unwritable)?);
             let _ = TRACE.set(Arc::clone(&trace));
             Some(ChromeLayer(trace).with_filter(LevelFilter::TRACE))
         }
@@ -73,22 +76,38 @@ pub fn finish() {
 }
 
 /// Ends the trace, for all threads. The last of the processes that share the file calls it; the others call [`finish`].
-pub(crate) fn end() {
-    if let Some(trace) = TRACE.get() {
-        trace.end();
+///
+/// # Errors
+/// This process could not write some of it: the disk is full.
+pub(crate) fn end() -> io::Result<()> {
+    let Some(trace) = TRACE.get() else { return Ok(()) };
+    trace.end();
+    match trace.failure.get() {
+        Some(error) => Err(context(error, format_args!("cannot write {}", trace.path.display()))),
+        None => Ok(()),
     }
 }
 
 struct ChromeTrace {
     /// None once the trace has ended: threads that are still awake write no more.
     file: Mutex<Option<BufWriter<File>>>,
+    path: PathBuf,
+    /// The first error of a write. It must not stop the server, and is reported at the end.
+    failure: OnceLock<io::Error>,
 }
 
 impl ChromeTrace {
-    fn new(file: File) -> io::Result<Self> {
+    fn new(file: File, path: &Path) -> io::Result<Self> {
         let mut file = BufWriter::new(file);
         writeln!(file, "[")?;
-        Ok(ChromeTrace { file: Mutex::new(Some(file)) })
+        let file = Mutex::new(Some(file));
+        Ok(ChromeTrace { file, path: path.to_owned(), failure: OnceLock::new() })
+    }
+
+    fn note(&self, written: io::Result<()>) {
+        if let Err(error) = written {
+            let _ = self.failure.set(error);
+        }
     }
 
     fn file(&self) -> MutexGuard<'_, Option<BufWriter<File>>> {
@@ -101,12 +120,11 @@ impl ChromeTrace {
         let server = std::env::current_exe().unwrap_or_default();
         let server = server.file_stem().unwrap_or_default();
         let process = process::id();
-        let _ = writeln!(
+        let written = writeln!(
             file,
             r#"{{"name":"process_name","ph":"M","pid":{process},"args":{{"name":{server:?}}}}}"#
         );
-        let _ = writeln!(file, "]");
-        let _ = file.flush();
+        self.note(written.and_then(|()| writeln!(file, "]")).and_then(|()| file.flush()));
     }
 
     fn write(&self, phase: char, name: &str, lane: Option<NonZero<u64>>) {
@@ -135,9 +153,9 @@ impl ChromeTrace {
 
     fn write_lines(&self, lines: &str) {
         // In one piece, so that the buffer ends with a line whenever it is written out: several processes may share the
-        // file. A trace that cannot be written (a full disk) must not stop the server.
+        // file.
         if let Some(file) = &mut *self.file() {
-            let _ = file.write_all(lines.as_bytes());
+            self.note(file.write_all(lines.as_bytes()));
         }
     }
 }

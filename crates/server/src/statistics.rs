@@ -2,7 +2,7 @@
 //! thread went to sleep.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::sys::resource::{UsageWho, getrusage};
@@ -81,7 +81,10 @@ pub(crate) fn switches() -> Switches {
 
 /// The summary: in the log, and with `json` also as one object on stdout. `switches` are those of the time before the
 /// server was told to stop.
-pub(crate) fn report(json: bool, switches: Switches) {
+///
+/// # Errors
+/// The object cannot be written.
+pub(crate) fn report(json: bool, switches: Switches) -> io::Result<()> {
     let refused = REFUSED.load(Ordering::Relaxed);
     let timed_out = TIMED_OUT.load(Ordering::Relaxed);
     let clients = clients();
@@ -108,13 +111,13 @@ pub(crate) fn report(json: bool, switches: Switches) {
             write!(members, r#"{comma}"{name}":{{"calls":{calls},"would_block":{would_block}}}"#);
     }
     info!("{text}");
-    if json {
-        let server = std::env::current_exe().unwrap_or_default();
-        let server = server.file_stem().unwrap_or_default();
-        let Switches { voluntary, involuntary } = switches;
-        let _ = writeln!(
-            io::stdout(),
-            r#"{{"server":{server:?},"clients":{clients},"refused":{refused},"timed_out":{timed_out},"syscalls":{{{members}}},"switches":{{"voluntary":{voluntary},"involuntary":{involuntary}}}}}"#
-        );
+    if !json {
+        return Ok(());
     }
+    let server = std::env::current_exe().unwrap_or_default();
+    let server = server.file_stem().unwrap_or_default();
+    let Switches { voluntary, involuntary } = switches;
+    crate::print(&format!(
+        r#"{{"server":{server:?},"clients":{clients},"refused":{refused},"timed_out":{timed_out},"syscalls":{{{members}}},"switches":{{"voluntary":{voluntary},"involuntary":{involuntary}}}}}"#
+    ))
 }
