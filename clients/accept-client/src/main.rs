@@ -1,4 +1,4 @@
-//! `accept-client HOST MESSAGE`: see the library.
+//! `accept-client HOST PORT MESSAGE`: see the library.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use accept_client::{Options, Visit, run};
 use clap::Parser;
+use client::count;
 
 /// Connects, says one line, prints what comes back; with --count again and again
 #[derive(Parser)]
@@ -14,13 +15,13 @@ struct Arguments {
     /// The server's name or address
     host: String,
 
+    /// The server's port
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+
     /// What to say, nothing if it is empty; with --count it may be left out: msg001, msg002 and so on
     #[arg(required_unless_present = "count")]
     message: Option<String>,
-
-    /// The server's port
-    #[arg(short, long, default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
-    port: u16,
 
     /// How many connections, one message each
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -30,13 +31,13 @@ struct Arguments {
     #[arg(short, long, value_name = "C", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     concurrent: u32,
 
-    /// How long to wait after each before the next, in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=60_000))]
-    pause: u64,
+    /// How long to wait after each before the next: 2ms, 1s, or a number of seconds
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = client::duration(Duration::ZERO, Duration::from_secs(60)))]
+    pause: Duration,
 
-    /// How long the server may be silent, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    timeout: u64,
+    /// How long the server may be silent: 10s, 500ms, or a number of seconds
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = client::duration(Duration::from_millis(1), Duration::from_secs(3600)))]
+    timeout: Duration,
 }
 
 fn main() -> ExitCode {
@@ -57,8 +58,8 @@ fn try_main(arguments: &Arguments) -> io::Result<bool> {
         addresses: client::resolve(&arguments.host, arguments.port)?.collect(),
         count: arguments.count.unwrap_or(1) as usize,
         concurrent: arguments.concurrent as usize,
-        pause: Duration::from_millis(arguments.pause),
-        timeout: Duration::from_secs(arguments.timeout),
+        pause: arguments.pause,
+        timeout: arguments.timeout,
     };
     let message = |number| match &arguments.message {
         Some(text) if text.is_empty() => Vec::new(),
@@ -74,9 +75,10 @@ fn try_main(arguments: &Arguments) -> io::Result<bool> {
     })?;
     let failed = failed.into_inner();
     if arguments.count.is_some() {
-        let (count, elapsed) = (options.count, started.elapsed().as_secs_f64());
+        let (visits, elapsed) =
+            (count(options.count, "connection"), started.elapsed().as_secs_f64());
         // A reader of our output may leave early (`| head`): that is not an error.
-        let _ = writeln!(io::stdout(), "{count} connections, {failed} failed, {elapsed:.2} s");
+        let _ = writeln!(io::stdout(), "{visits}, {failed} failed, {elapsed:.2} s");
     }
     Ok(failed == 0)
 }

@@ -30,7 +30,7 @@ fn repeats(mut stream: TcpStream) {
 
 fn client(address: SocketAddr, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_accept-client"))
-        .args(["127.0.0.1", "--port", &address.port().to_string()])
+        .args(["127.0.0.1", &address.port().to_string()])
         .args(arguments)
         .output()
         .unwrap()
@@ -149,6 +149,10 @@ fn the_program_prints_what_comes_back() {
     assert!(output.status.success());
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert!(stdout.starts_with("msg001\nmsg002\nmsg003\n3 connections, 0 failed, "), "{stdout}");
+
+    let output = client(address, &["--count", "1", "--pause", "1ms", "--timeout", "20s"]);
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(stdout.starts_with("msg001\n1 connection, 0 failed, "), "{stdout}");
 }
 
 #[test]
@@ -175,7 +179,8 @@ fn the_program_fails_when_a_visit_does() {
 #[test]
 fn nonsense_is_a_usage_error() {
     let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
-    for arguments in [&[][..], &["x", "--count", "0"], &["x", "--concurrent", "0"]] {
+    let too_long = &["x", "--pause", "61"];
+    for arguments in [&[][..], &["x", "--count", "0"], &["x", "--concurrent", "0"], too_long] {
         assert_eq!(client(nobody, arguments).status.code(), Some(2), "{arguments:?}");
     }
 }

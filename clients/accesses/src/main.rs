@@ -26,25 +26,25 @@ struct Arguments {
     #[arg(long, default_value = "/", value_parser = path)]
     path: String,
 
-    /// How long an access may take, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    timeout: u64,
+    /// How long an access may take: 60s, 500ms, or a number of seconds
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = client::duration(MILLISECOND, HOUR))]
+    timeout: Duration,
 
     /// Instead: users who get the page again and again, A of them at first, then more, up to B, then fewer again
     #[arg(long, value_name = "A..B", value_parser = range, conflicts_with = "count")]
     ramp: Option<(usize, usize)>,
 
-    /// How long the ramp takes, up and down, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "ramp", value_parser = clap::value_parser!(u64).range(1..=3600))]
-    over: u64,
+    /// How long the ramp takes, up and down
+    #[arg(long, value_name = "TIME", default_value = "60s", requires = "ramp", value_parser = client::duration(100 * MILLISECOND, HOUR))]
+    over: Duration,
 
-    /// How often the ramp prints a row, in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 1000, requires = "ramp", value_parser = clap::value_parser!(u64).range(10..=60_000))]
-    every: u64,
+    /// How often the ramp prints a row
+    #[arg(long, value_name = "TIME", default_value = "1s", requires = "ramp", value_parser = client::duration(10 * MILLISECOND, MINUTE))]
+    every: Duration,
 
-    /// How long to wait after the ramp for the server's pool to shrink to one worker, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 0, requires = "ramp", value_parser = clap::value_parser!(u64).range(..=3600))]
-    after: u64,
+    /// How long to wait after the ramp for the server's pool to shrink to one worker
+    #[arg(long, value_name = "TIME", default_value = "0s", requires = "ramp", value_parser = client::duration(Duration::ZERO, HOUR))]
+    after: Duration,
 
     /// Print one JSON object
     #[arg(long)]
@@ -54,6 +54,10 @@ struct Arguments {
     #[arg(short, long)]
     quiet: bool,
 }
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
 
 fn path(text: &str) -> Result<String, String> {
     let right = text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic());
@@ -75,7 +79,12 @@ static STOP: AtomicBool = AtomicBool::new(false);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match try_main(&arguments) {
+    let outcome = try_main(&arguments);
+    if STOP.load(Ordering::Relaxed) {
+        eprintln!("stopped");
+        return ExitCode::from(client::so_far::STOPPED);
+    }
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -91,14 +100,11 @@ fn try_main(arguments: &Arguments) -> io::Result<bool> {
     client::raise_descriptor_limit()?;
     // An unknown name is one error, and not N errors.
     let _ = client::resolve(&arguments.host, arguments.port)?;
-    let timeout = Duration::from_secs(arguments.timeout);
+    let Arguments { timeout, over, every, after, .. } = *arguments;
     let target = Target::new(&arguments.host, arguments.port, &arguments.path, timeout);
     match arguments.ramp {
         None => at_once(arguments, &target),
         Some((from, to)) => {
-            let over = Duration::from_secs(arguments.over);
-            let every = Duration::from_millis(arguments.every);
-            let after = Duration::from_secs(arguments.after);
             Ok(up_and_down(arguments, &target, &Ramp { from, to, over, every, after }))
         }
     }
@@ -125,7 +131,10 @@ fn at_once(arguments: &Arguments, target: &Target) -> io::Result<bool> {
         print(&json!({ "elapsed": elapsed, "failed": failed, "accesses": accesses }).to_string());
         return Ok(failed == 0);
     }
-    let mut summary = format!("{count} accesses in {elapsed:.2} s, {failed} failed");
+    let mut summary = format!(
+        "{} in {elapsed:.2} s, {failed} failed",
+        if count == 1 { "1 access".to_owned() } else { format!("{count} accesses") }
+    );
     if refused > 0 {
         summary += &format!(", {refused} of them turned away (503)");
     }

@@ -1,8 +1,8 @@
 //! The accesses, to servers of a few lines, right ones and wrong ones.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -198,7 +198,7 @@ fn who_is_not_answered_when_the_ramp_is_over_is_waited_for_and_counted() {
     assert!(started.elapsed() < Duration::from_secs(15));
 
     let output =
-        program(address, &["--ramp", "1..1", "--over", "1", "--every", "200", "--timeout", "1"]);
+        program(address, &["--ramp", "1..1", "--over", "1", "--every", "200ms", "--timeout", "1"]);
     assert_eq!(output.status.code(), Some(1));
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert!(stdout.trim_end().ends_with("0 answered, 0 turned away (503), 1 failed"), "{stdout}");
@@ -221,7 +221,7 @@ fn the_program_says_how_it_went() {
     assert_eq!(report["failed"], 0);
     assert_eq!(report["accesses"].as_array().unwrap().len(), 3);
 
-    let output = program(address, &["--ramp", "1..3", "--over", "1", "--every", "200"]);
+    let output = program(address, &["--ramp", "1..3", "--over", "1", "--every", "200ms"]);
     assert!(output.status.success());
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert!(stdout.lines().count() > 4, "{stdout}");
@@ -244,6 +244,44 @@ fn the_program_fails_when_an_access_does() {
 }
 
 #[test]
+fn a_program_that_is_stopped_prints_what_it_has() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let address = answering(move |_| {
+        // The first is answered, the others wait.
+        if count.fetch_add(1, Ordering::SeqCst) > 0 {
+            thread::sleep(Duration::from_secs(600));
+        }
+        page("200 OK", "hello")
+    });
+    let mut program = Command::new(env!("CARGO_BIN_EXE_accesses"))
+        .args(["127.0.0.1", &address.port().to_string(), "-n", "3"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(program.stdout.take().unwrap());
+    let mut text = String::new();
+    stdout.read_line(&mut text).unwrap();
+    assert!(text.contains(": 200 after "), "{text}");
+    let kill = Command::new("kill").args(["-INT", &program.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    stdout.read_to_string(&mut text).unwrap();
+    let output = program.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "stopped\n");
+    assert!(text.contains("3 accesses in ") && text.contains(", 2 given up"), "{text}");
+}
+
+#[test]
+fn one_access_is_singular() {
+    let address = answering(|_| page("200 OK", "hello"));
+    let output = program(address, &["--timeout", "20000ms", "-q"]);
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(stdout.starts_with("1 access in "), "{stdout}");
+}
+
+#[test]
 fn nonsense_is_a_usage_error() {
     let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
     for arguments in [
@@ -254,6 +292,8 @@ fn nonsense_is_a_usage_error() {
         &["--ramp", "5"],
         &["--over", "5"],
         &["--ramp", "1..2", "-n", "3"],
+        &["--timeout", "0"],
+        &["--ramp", "1..2", "--every", "5ms"],
         &["--path", "x"],
         &["--path", "/a b"],
     ] {

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use check::Client;
-use comfy_table::{CellAlignment, Table, presets};
+use client::table::Figures;
 use load::attack::{Attack, Kind, attack};
 use serde::Serialize;
 use subprocess::Server;
@@ -53,23 +53,26 @@ pub struct Suffered {
     pub cpu: Option<f64>,
 }
 
-/// Attacks a stage in all four ways: silent and dripping clients, without and with limits.
+/// The four ways in which a stage is attacked: by whom, and whether it has limits.
+pub const WAYS: [(&str, bool); 4] =
+    [("silent", false), ("silent", true), ("dripping", false), ("dripping", true)];
+
+/// Attacks a stage in one of the ways.
 ///
 /// # Errors
 /// The server does not start, or does not stop as it should; or this process has no descriptors for so many clients.
-pub fn suffer(executable: &Path, stage: Stage, clients: usize) -> io::Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    for (kind, attackers) in [(Kind::Silent, "silent"), (Kind::Slow, "dripping")] {
-        for limits in [false, true] {
-            let options: &[&str] = if limits { &LIMITS } else { &[] };
-            let server = Server::start(executable, [&["0", "--stats", "-q"], options].concat())?;
-            let suffered = under_attack(&server, kind, clients)?;
-            stop(server, false)?;
-            let stage = stage.server.to_owned();
-            rows.push(Row { stage, attackers, limits, suffered });
-        }
-    }
-    Ok(rows)
+pub fn suffer(
+    executable: &Path,
+    stage: Stage,
+    (attackers, limits): (&'static str, bool),
+    clients: usize,
+) -> io::Result<Row> {
+    let kind = if attackers == "silent" { Kind::Silent } else { Kind::Slow };
+    let options: &[&str] = if limits { &LIMITS } else { &[] };
+    let server = Server::start(executable, [&["0", "--stats", "-q"], options].concat())?;
+    let suffered = under_attack(&server, kind, clients)?;
+    stop(server, false)?;
+    Ok(Row { stage: stage.server.to_owned(), attackers, limits, suffered })
 }
 
 fn under_attack(server: &Server, kind: Kind, clients: usize) -> io::Result<Suffered> {
@@ -120,40 +123,69 @@ fn newcomer(server: &Server) -> (Option<f64>, u32) {
     (None, refusals)
 }
 
-/// The table, and what its columns are.
-pub fn table(clients: usize, rows: &[Row]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header(["stage", "attackers", "limits", "newcomer", "threads", "memory", "CPU"]);
-    for column in table.column_iter_mut().skip(3) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    for Row { stage, attackers, limits, suffered: row } in rows {
-        let unknown = || "-".to_owned();
-        table.add_row([
-            stage.clone(),
-            (*attackers).to_owned(),
-            if *limits { "yes" } else { "no" }.to_owned(),
-            match row.newcomer {
-                Some(seconds) if seconds < 0.01 => format!("{:.1} ms", 1e3 * seconds),
-                Some(seconds) => format!("{seconds:.1} s"),
-                None if row.refusals > 0 => "refused".to_owned(),
-                None => "waits".to_owned(),
-            },
-            row.threads.map_or_else(unknown, |threads| threads.to_string()),
-            row.memory.map_or_else(unknown, |bytes| format!("{:.1} MiB", bytes as f64 / 1048576.0)),
-            row.cpu.map_or_else(unknown, |share| format!("{:.0} %", 100.0 * share)),
-        ]);
-    }
-    format!(
-        "{table}\n\n\
-         attackers  {clients} that connect and say nothing, or send one byte a second\n\
+const HEADER: [&str; 7] = ["stage", "attackers", "limits", "newcomer", "threads", "memory", "CPU"];
+
+/// The table, and what its columns are; no wider than `width`, if there is one.
+pub fn table(clients: usize, rows: &[Row], width: Option<usize>) -> String {
+    let figures = Figures {
+        header: &HEADER,
+        names: 3,
+        expendable: &["CPU", "memory"],
+        rows: rows.iter().map(cells).collect(),
+    };
+    let table = figures.fit(width);
+    let each = if clients == 1 { "connects and says" } else { "that connect and say" };
+    let legend = format!(
+        "attackers  {clients} {each} nothing, or send one byte a second\n\
          limits     {}\n\
          newcomer   how long a client takes that comes then: greeted, and one answer;\n           \
          refused: each time for 5 s; waits: not greeted within 5 s\n\
          threads    the server's, during the attack\n\
          memory     by how much the server has grown\n\
-         CPU        the server's, during a second of the attack\n",
+         CPU        the server's, during a second of the attack",
         LIMITS.join(" ")
-    )
+    );
+    format!("{}\n\n{}\n", table.text, table.legend(&legend, 11, width))
+}
+
+fn cells(Row { stage, attackers, limits, suffered: row }: &Row) -> Vec<String> {
+    let unknown = || "-".to_owned();
+    vec![
+        stage.clone(),
+        (*attackers).to_owned(),
+        if *limits { "yes" } else { "no" }.to_owned(),
+        match row.newcomer {
+            Some(seconds) if seconds < 0.01 => format!("{:.1} ms", 1e3 * seconds),
+            Some(seconds) => format!("{seconds:.1} s"),
+            None if row.refusals > 0 => "refused".to_owned(),
+            None => "waits".to_owned(),
+        },
+        row.threads.map_or_else(unknown, |threads| threads.to_string()),
+        row.memory.map_or_else(unknown, |bytes| format!("{:.1} MiB", bytes as f64 / 1048576.0)),
+        row.cpu.map_or_else(unknown, |share| format!("{:.0} %", 100.0 * share)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eighty_columns_are_enough() {
+        let suffered = Suffered {
+            newcomer: None,
+            refusals: 2,
+            threads: Some(20_001),
+            memory: Some(64 << 20),
+            cpu: Some(1.0),
+        };
+        let stage = "step2-thread-per-client".to_owned();
+        let rows = [Row { stage, attackers: "dripping", limits: true, suffered }];
+        let text = table(20_000, &rows, Some(80));
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        for what in ["newcomer", "refused", "20001", "no room for CPU:"] {
+            assert!(text.contains(what), "{what}: {text}");
+        }
+        assert_eq!(table(20_000, &rows, Some(120)), table(20_000, &rows, None));
+    }
 }

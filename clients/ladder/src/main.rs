@@ -1,17 +1,16 @@
 //! `ladder`: builds and runs every stage under the same clients, and prints what each of them cost.
 
 use std::fs::{self, File};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
+use client::{count, progress, so_far};
 use ladder::report::IdleCost;
 use ladder::{
-    Bench, Settings, Stage, attack, build, claims, machine, measure, notes, pictures, report,
-    select, table,
+    Bench, Measurement, Settings, Stage, attack, build, claims, machine, measure, notes, pictures,
+    report, select, table,
 };
 use serde_json::json;
 
@@ -28,6 +27,16 @@ struct Arguments {
     /// The cargo profile to build with
     #[arg(long, value_name = "NAME", default_value = "release", global = true)]
     profile: String,
+
+    /// How wide a table may be [default: as wide as the terminal; as it needs if the output goes elsewhere]
+    #[arg(long, value_name = "N", global = true, value_parser = clap::value_parser!(u16).range(20..))]
+    columns: Option<u16>,
+}
+
+/// What is the same whatever is measured.
+struct Surroundings<'a> {
+    profile: &'a str,
+    columns: Option<usize>,
 }
 
 #[derive(Subcommand)]
@@ -101,40 +110,40 @@ struct Compare {
 
 fn factor(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|number| (0.0..=100.0).contains(number));
-    number.ok_or_else(|| "a number from 0 to 100 is needed".to_owned())
+    number.ok_or_else(|| "not a number from 0 to 100".to_owned())
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let columns = arguments.columns.map(usize::from).or_else(client::columns);
+    let around = Surroundings { profile: &arguments.profile, columns };
     // A Ctrl-C reaches the server too, a kill does not.
-    let handler = ctrlc::set_handler(|| {
-        ladder::abandon();
-        std::process::exit(130);
-    });
+    let handler = ctrlc::set_handler(|| so_far::stopped(ladder::abandon));
     let prepared =
         handler.map_err(io::Error::other).and_then(|()| client::raise_descriptor_limit());
     let outcome = prepared.and_then(|_| match &arguments.command {
-        Some(Command::Claims { only }) => check_claims(only, &arguments.profile),
+        Some(Command::Claims { only }) => check_claims(only, &around),
         Some(Command::Attack { clients, only, json }) => {
-            attack_all(*clients as usize, only, *json, &arguments.profile)
+            attack_all(*clients as usize, only, *json, &around)
         }
         None => match &arguments.compare.pictures {
-            Some(folder) => draw(folder, arguments.compare.recorded.as_deref(), &arguments.profile),
-            None => compare(&arguments.compare, &arguments.profile),
+            Some(folder) => draw(folder, arguments.compare.recorded.as_deref(), &around),
+            None => compare(&arguments.compare, &around),
         },
     });
-    match outcome {
+    // If we are being stopped, there is no error: what failed was ended by us.
+    so_far::complete(|| match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {}", client::describe(&error));
             ExitCode::FAILURE
         }
-    }
+    })
 }
 
 /// Whether every stage built, ran and answered rightly.
-fn compare(arguments: &Compare, profile: &str) -> io::Result<bool> {
+fn compare(arguments: &Compare, around: &Surroundings<'_>) -> io::Result<bool> {
     let settings = Settings {
         clients: arguments.clients as usize,
         sequential_max: arguments.sequential_max as usize,
@@ -148,47 +157,68 @@ fn compare(arguments: &Compare, profile: &str) -> io::Result<bool> {
         Some(path) => Some((path, File::create(path).map_err(|error| unwritable(path, &error))?)),
         None => None,
     };
-    let targets: Vec<_> = stages.iter().map(Stage::target).collect();
-    let executables = build(&targets, profile)?;
     let mut measurements = Vec::new();
     let mut all_right = true;
-    for stage in stages {
-        let Some(executable) = executables.get(stage.server) else {
-            all_right = false;
-            eprintln!("error: {}: it was not built", stage.server);
-            continue;
-        };
-        let clients = settings.clients_for(stage);
-        let bar = progress_bar(stage.server, clients, "clients");
-        let measured = measure(executable, stage, &settings, |done| bar.set_position(done as u64));
-        bar.finish_and_clear();
-        match measured {
-            Ok(measurement) => measurements.push(measurement),
-            Err(error) => {
-                all_right = false;
-                eprintln!("error: {}: {error}", stage.server);
+    // The first stage is built alone, and has run before the others are built: whoever has just cloned the course sees
+    // something soon. No stage runs beside a build: it would be charged for a machine that is busy with other things.
+    let (first, others) = stages.split_at(1);
+    for stages in [first, others].into_iter().filter(|stages| !stages.is_empty()) {
+        let targets: Vec<_> = stages.iter().map(Stage::target).collect();
+        let executables = build(&targets, around.profile)?;
+        for &stage in stages {
+            let measured = executables
+                .get(stage.server)
+                .ok_or_else(|| io::Error::other("it was not built"))
+                .and_then(|executable| one(executable, stage, &settings));
+            match measured {
+                Ok(measurement) => measurements.push(measurement),
+                Err(error) => {
+                    all_right = false;
+                    eprintln!("error: {}: {error}", stage.server);
+                }
             }
+            so_far::keep(result(&measurements, arguments, around.columns));
         }
     }
-    let mut stdout = io::stdout();
-    if arguments.json {
-        writeln!(stdout, "{}", json!(measurements))?;
-    } else {
-        writeln!(stdout, "\n{}", table(&measurements))?;
-        for note in notes(&measurements) {
-            writeln!(stdout, "{note}")?;
-        }
-        if page.is_some() {
-            writeln!(stdout, "{}", report::TRACED)?;
-        }
-    }
+    let text = result(&measurements, arguments, around.columns);
+    so_far::complete(|| client::printed(io::stdout().write_all(text.as_bytes())))?;
     if let Some((path, mut file)) = page {
-        let idle = idle_costs(arguments.all, profile)?;
+        let idle = idle_costs(arguments.all, around.profile)?;
         let page = report::page(&measurements, &idle, &machine(), &report::link_to_course(path));
         file.write_all(page.as_bytes()).map_err(|error| unwritable(path, &error))?;
         eprintln!("wrote {}", path.display());
     }
     Ok(all_right)
+}
+
+/// Measures one stage, and says so.
+fn one(executable: &PathBuf, stage: Stage, settings: &Settings) -> io::Result<Measurement> {
+    let clients = settings.clients_for(stage);
+    let bar = progress::bar(stage.server, clients, "client");
+    let measured = measure(executable, stage, settings, |done| bar.set_position(done as u64));
+    bar.finish_and_clear();
+    if let Ok(Measurement { stage, clients, elapsed, .. }) = &measured {
+        eprintln!("{stage}: {} in {elapsed:.2} s", count(*clients, "client"));
+    }
+    measured
+}
+
+/// What is printed of these measurements. A table without rows is not printed.
+fn result(measurements: &[Measurement], arguments: &Compare, columns: Option<usize>) -> String {
+    if arguments.json {
+        return format!("{}\n", json!(measurements));
+    }
+    if measurements.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("\n{}\n", table(measurements, columns));
+    for note in notes(measurements, columns) {
+        text += &format!("{note}\n");
+    }
+    if arguments.report.is_some() {
+        text += &format!("{}\n", report::TRACED);
+    }
+    text
 }
 
 /// What a message costs the stages that wait for many at once, beside more and more idle peers; with `all`, async-echo too.
@@ -198,7 +228,7 @@ fn idle_costs(all: bool, profile: &str) -> io::Result<Vec<IdleCost>> {
     let mut costs = Vec::new();
     let stages = ["step5-select", "step6-epoll-kqueue", "step7-event-loop"];
     for stage in stages.into_iter().chain(all.then_some("async-echo")) {
-        let bar = progress_bar(stage, PEERS.len(), "measurements beside idle peers");
+        let bar = progress::bar(&format!("{stage} beside idle peers"), PEERS.len(), "measurement");
         let mut points = Vec::new();
         for peers in PEERS {
             points.push((peers, 1e6 * bench.cost_beside(stage, peers)?));
@@ -215,13 +245,13 @@ fn unwritable(path: &Path, error: &io::Error) -> io::Error {
 }
 
 /// Draws the pictures: from what was recorded, or from runs that are recorded now.
-fn draw(folder: &Path, recorded: Option<&Path>, profile: &str) -> io::Result<bool> {
+fn draw(folder: &Path, recorded: Option<&Path>, around: &Surroundings<'_>) -> io::Result<bool> {
     fs::create_dir_all(folder).map_err(|error| unwritable(folder, &error))?;
     let recorded = match recorded {
         Some(recorded) => recorded.to_owned(),
         None => {
             let recorded = folder.join("recorded");
-            pictures::record(&recorded, profile, |server| eprintln!("{server}..."))?;
+            pictures::record(&recorded, around.profile, |server| eprintln!("{server}..."))?;
             recorded
         }
     };
@@ -233,62 +263,65 @@ fn draw(folder: &Path, recorded: Option<&Path>, profile: &str) -> io::Result<boo
     Ok(true)
 }
 
-/// On a terminal a bar; elsewhere a line, so that a log shows what takes so long.
-fn progress_bar(stage: &str, count: usize, what: &str) -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        eprintln!("{stage}: {count} {what}...");
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(count as u64).with_message(stage.to_owned());
-    if let Ok(style) = ProgressStyle::with_template(&format!(
-        "{{msg:24}} {{bar:30}} {{pos}} of {{len}} {what} done, {{elapsed}}"
-    )) {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(100));
-    bar
-}
-
 /// Whether every stage was built and endured the attacks.
-fn attack_all(clients: usize, only: &[String], json: bool, profile: &str) -> io::Result<bool> {
+fn attack_all(
+    clients: usize,
+    only: &[String],
+    json: bool,
+    around: &Surroundings<'_>,
+) -> io::Result<bool> {
     let stages = select(only, false)?;
-    let executables = build(&stages.iter().map(Stage::target).collect::<Vec<_>>(), profile)?;
-    let bar = progress_bar("attacks", stages.len(), "stages");
+    let targets: Vec<_> = stages.iter().map(Stage::target).collect();
+    let executables = build(&targets, around.profile)?;
     let mut rows = Vec::new();
     let mut all_right = true;
+    let result = |rows: &[attack::Row]| match rows {
+        _ if json => format!("{}\n", json!(rows)),
+        [] => String::new(),
+        rows => attack::table(clients, rows, around.columns),
+    };
     for stage in stages {
-        let built = executables.get(stage.server);
-        let built = built.ok_or_else(|| io::Error::other("it was not built"));
-        match built.and_then(|executable| attack::suffer(executable, stage, clients)) {
-            Ok(suffered) => rows.extend(suffered),
-            Err(error) => {
-                all_right = false;
-                bar.suspend(|| eprintln!("error: {}: {error}", stage.server));
+        let bar = progress::bar(stage.server, attack::WAYS.len(), "attack");
+        for way @ (attackers, limits) in attack::WAYS {
+            let limits = if limits { "with limits" } else { "no limits" };
+            bar.set_message(format!("{}: {attackers}, {limits}", stage.server));
+            let built = executables.get(stage.server);
+            let built = built.ok_or_else(|| io::Error::other("it was not built"));
+            match built.and_then(|executable| attack::suffer(executable, stage, way, clients)) {
+                Ok(row) => rows.push(row),
+                Err(error) => {
+                    all_right = false;
+                    bar.suspend(|| eprintln!("error: {}: {error}", stage.server));
+                    break;
+                }
             }
+            so_far::keep(result(&rows));
+            bar.inc(1);
         }
-        bar.inc(1);
+        bar.finish_and_clear();
     }
-    bar.finish_and_clear();
-    let text = if json { format!("{}\n", json!(rows)) } else { attack::table(clients, &rows) };
-    client::printed(io::stdout().write_all(text.as_bytes()))?;
+    so_far::complete(|| client::printed(io::stdout().write_all(result(&rows).as_bytes())))?;
     Ok(all_right)
 }
 
 /// Whether all of them hold.
-fn check_claims(only: &[String], profile: &str) -> io::Result<bool> {
+fn check_claims(only: &[String], around: &Surroundings<'_>) -> io::Result<bool> {
     if let Some(nonsense) =
         only.iter().find(|text| !claims::CLAIMS.iter().any(|claim| claim.text.contains(*text)))
     {
         return Err(io::Error::other(format!("no claim contains \"{nonsense}\"")));
     }
-    let mut bench = Bench::new(profile)?;
+    let mut bench = Bench::new(around.profile)?;
     let mut all_hold = true;
     let mut stdout = io::stdout();
     for claim in claims::CLAIMS {
         if !only.is_empty() && !only.iter().any(|text| claim.text.contains(text.as_str())) {
             continue;
         }
-        let line = match (claim.check)(&mut bench) {
+        let spinner = progress::spinner(claim.text);
+        let checked = (claim.check)(&mut bench);
+        spinner.finish_and_clear();
+        let line = match checked {
             Ok(verdict) => {
                 all_hold &= verdict.holds;
                 format!("{:14} {}: {}", verdict.word(), claim.text, verdict.figure)
@@ -298,7 +331,8 @@ fn check_claims(only: &[String], profile: &str) -> io::Result<bool> {
                 format!("{:14} {}: {error}", "not measured", claim.text)
             }
         };
-        writeln!(stdout, "{line}")?;
+        // Each line is printed when it is known: a program that is stopped has nothing more to say.
+        so_far::complete(|| client::printed(writeln!(stdout, "{line}")))?;
     }
     Ok(all_hold)
 }

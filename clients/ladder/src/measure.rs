@@ -10,6 +10,7 @@ use serde_json::Value;
 use simple_client::{Event, Report};
 use subprocess::{Server, Usage};
 
+use crate::build::abandon_build;
 use crate::timeline::Timeline;
 use crate::{Stage, servers};
 
@@ -104,9 +105,10 @@ impl Drop for Trace {
     }
 }
 
-/// Kills the servers that are being measured and removes what they have written: for a program that is told to stop, and
-/// must end at once.
+/// Ends a build, kills the servers that are being measured, and removes what they have written: for a program that is told
+/// to stop, and must end at once.
 pub fn abandon() {
+    abandon_build();
     subprocess::kill_all();
     let traced = servers().map(|stage| stage.server).chain([ISPRIME_SERVER]);
     traced.for_each(|server| drop(Trace::new(server)));

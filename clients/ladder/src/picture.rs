@@ -106,11 +106,6 @@ pub(crate) fn duration(seconds: f64) -> String {
     }
 }
 
-/// `1 thread`, `2 threads`.
-pub(crate) fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
 /// Colours and what they mean, in as many rows as it takes; returns also where the last row ends.
 pub(crate) fn legend(entries: &[(&str, &str)], top: f64) -> (Markup, f64) {
     let (mut x, mut y) = (MARGIN, top);

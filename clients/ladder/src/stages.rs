@@ -144,7 +144,11 @@ pub fn select(names: &[String], all: bool) -> io::Result<Vec<Stage>> {
     };
     for name in names {
         if !servers().any(|stage| matches(&stage, name)) {
-            return Err(io::Error::other(format!("no stage is called {name}")));
+            let names: Vec<_> = servers().map(|stage| stage.server).collect();
+            return Err(io::Error::other(format!(
+                "no stage is called {name}; there are {}",
+                names.join(", ")
+            )));
         }
     }
     let selected = |stage: &Stage| match names {

@@ -1,6 +1,7 @@
 //! What was measured, side by side.
 
-use comfy_table::{CellAlignment, Table, presets};
+use client::count;
+use client::table::{Figures, wrap};
 
 use crate::Measurement;
 
@@ -22,24 +23,28 @@ pub(crate) const COLUMNS: [(&str, &str); 9] = [
     ),
 ];
 
-/// The table, and under it what its columns are.
-pub fn table(measurements: &[Measurement]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header(std::iter::once("stage").chain(COLUMNS.iter().map(|(name, _)| *name)));
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    for measurement in measurements {
-        table.add_row(cells(measurement));
-    }
-    let mut text = format!("{table}\n\n");
-    for (name, meaning) in COLUMNS {
-        text += &format!("{name:12} {meaning}\n");
-    }
+/// The columns that a narrow terminal goes without, the first of them first. Those that stay tell the stages apart: how
+/// long it took, how many threads, what was asked in vain.
+const EXPENDABLE: [&str; 5] = ["memory", "x ideal", "switches", "CPU", "syscalls"];
+
+/// The table, and under it what its columns are; no wider than `width`, if there is one.
+pub fn table(measurements: &[Measurement], width: Option<usize>) -> String {
+    let header: Vec<_> =
+        std::iter::once("stage").chain(COLUMNS.iter().map(|(name, _)| *name)).collect();
+    let figures = Figures {
+        header: &header,
+        names: 1,
+        expendable: &EXPENDABLE,
+        rows: measurements.iter().map(|measurement| cells(measurement).to_vec()).collect(),
+    };
+    let table = figures.fit(width);
+    let legend: Vec<_> =
+        COLUMNS.iter().map(|(name, meaning)| format!("{name:12} {meaning}")).collect();
+    let mut text = format!("{}\n\n{}\n", table.text, table.legend(&legend.join("\n"), 13, width));
     if measurements.iter().any(|m| m.clients < m.clients_asked_for) {
-        text +=
-            "\nA stage that serves one client at a time was given fewer: see --sequential-max.\n";
+        let fewer =
+            "A stage that serves one client at a time was given fewer: see --sequential-max.";
+        text += &format!("\n{}\n", wrap(fewer, 0, width));
     }
     text
 }
@@ -54,7 +59,7 @@ pub(crate) fn cells(m: &Measurement) -> [String; 10] {
         m.stage.clone(),
         clients,
         format!("{:.2} s", m.elapsed),
-        format!("{:.2}", m.times_ideal()),
+        m.times_ideal().map_or("-".to_owned(), |times| format!("{times:.2}")),
         m.threads.map_or("-".to_owned(), |threads| threads.to_string()),
         m.syscalls.to_string(),
         format!("{:.0} %", 100.0 * m.share_in_vain()),
@@ -66,15 +71,24 @@ pub(crate) fn cells(m: &Measurement) -> [String; 10] {
 
 impl Measurement {
     /// The elapsed time in units of one client's own pauses; without pauses there is nothing to compare with.
-    pub(crate) fn times_ideal(&self) -> f64 {
-        if self.ideal > 0.0 { self.elapsed / self.ideal } else { f64::INFINITY }
+    pub(crate) fn times_ideal(&self) -> Option<f64> {
+        (self.ideal > 0.0).then(|| self.elapsed / self.ideal)
     }
 
-    /// Whether its clients took nearly N times as long as one: then they were served one after another, whatever the
-    /// stage claims.
+    /// How long after one client the next one was greeted, in seconds, on average.
+    fn greeted_apart(&self) -> f64 {
+        let apart: Vec<_> = self.greeted.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        apart.iter().sum::<f64>() / apart.len().max(1) as f64
+    }
+
+    /// Whether its clients took nearly N times as long as one, and each was greeted about when the one before had left:
+    /// then they were served one after another, whatever the stage claims. (A stage that greets all of them at once
+    /// and then takes long is slow for another reason: its intervals, if the pauses are short.)
     pub(crate) fn is_one_after_another(&self) -> bool {
-        let times = self.times_ideal();
-        self.clients > 1 && times > 0.8 * self.clients as f64 && times.is_finite()
+        let times = self.times_ideal().unwrap_or_default();
+        self.clients > 1
+            && times > 0.8 * self.clients as f64
+            && self.greeted_apart() > 0.8 * self.ideal
     }
 
     pub(crate) fn share_in_vain(&self) -> f64 {
@@ -82,10 +96,10 @@ impl Measurement {
     }
 }
 
-/// What this run shows, from its own figures: it says only what was measured just now.
-pub fn notes(measurements: &[Measurement]) -> Vec<String> {
+/// What this run shows, from its own figures: it says only what was measured just now. No line is longer than `width`.
+pub fn notes(measurements: &[Measurement], width: Option<usize>) -> Vec<String> {
     let of = |m: &Measurement| -> Vec<String> {
-        note(m).into_iter().map(|note| format!("{}: {note}", m.stage)).collect()
+        note(m).into_iter().map(|note| wrap(&format!("{}: {note}", m.stage), 4, width)).collect()
     };
     measurements.iter().flat_map(of).collect()
 }
@@ -94,17 +108,16 @@ pub fn notes(measurements: &[Measurement]) -> Vec<String> {
 pub(crate) fn note(m: &Measurement) -> Vec<String> {
     let mut notes = Vec::new();
     if m.is_one_after_another() {
-        let apart: Vec<_> = m.greeted.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        let mean = apart.iter().sum::<f64>() / apart.len().max(1) as f64;
         notes.push(format!(
-                "{} clients took {:.1} times as long as one, greeted {mean:.2} s apart: one after another",
-                m.clients,
-                m.times_ideal()
-            ));
+            "{} clients took {:.1} times as long as one, greeted {:.2} s apart: one after another",
+            m.clients,
+            m.times_ideal().unwrap_or_default(),
+            m.greeted_apart(),
+        ));
     }
     if let Some(threads) = m.threads.filter(|&threads| m.clients > 1 && threads > m.clients as u64)
     {
-        notes.push(format!("{threads} threads for {} clients", m.clients));
+        notes.push(format!("{threads} threads for {}", count(m.clients, "client")));
     }
     if m.share_in_vain() > 0.5 {
         notes.push(format!("{} of {} accepts and recvs found nothing", m.found_nothing, m.asked));
@@ -142,7 +155,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_row_says_what_was_measured() {
-        let text = table(&[measurement("step1-sequential", 5, 11.0)]);
+        let text = table(&[measurement("step1-sequential", 5, 11.0)], None);
         let row = text.lines().nth(2).unwrap();
         let cells: Vec<_> = row.split('|').map(str::trim).filter(|cell| !cell.is_empty()).collect();
         let expected = [
@@ -162,7 +175,7 @@ pub(crate) mod tests {
 
     #[test]
     fn fewer_clients_than_asked_for_are_no_secret() {
-        let text = table(&[measurement("step1-sequential", 3, 6.6)]);
+        let text = table(&[measurement("step1-sequential", 3, 6.6)], None);
         assert!(text.contains("3 of 5"), "{text}");
         assert!(text.contains("--sequential-max"), "{text}");
     }
@@ -173,13 +186,14 @@ pub(crate) mod tests {
         polling.found_nothing = 120;
         let mut threads = measurement("threads", 5, 2.2);
         threads.threads = Some(6);
-        let notes = notes(&[
+        let those = [
             measurement("one-by-one", 5, 11.0),
             polling,
             threads,
             measurement("fine", 5, 2.2),
             measurement("tokio-echo", 5, 2.2),
-        ]);
+        ];
+        let notes = notes(&those, None);
         assert_eq!(
             notes,
             [
@@ -189,5 +203,40 @@ pub(crate) mod tests {
                 "tokio-echo: Tokio's own waits are not among its syscalls, nor in its timeline",
             ]
         );
+    }
+
+    #[test]
+    fn a_stage_that_is_slow_and_greets_at_once_does_not_serve_one_after_another() {
+        // Step 4 with short pauses: two clients wait for its intervals, not for each other.
+        let mut slow = measurement("step4-nonblocking-poll", 2, 0.6);
+        slow.ideal = 0.22;
+        slow.greeted = vec![0.2, 0.2];
+        assert!(!slow.is_one_after_another());
+        slow.greeted = vec![0.0, 0.3];
+        assert!(slow.is_one_after_another());
+    }
+
+    #[test]
+    fn without_pauses_there_is_no_ideal() {
+        let mut at_once = measurement("step1-sequential", 2, 0.01);
+        at_once.ideal = 0.0;
+        assert_eq!(cells(&at_once)[3], "-");
+        assert_eq!(note(&at_once), [""; 0]);
+    }
+
+    #[test]
+    fn eighty_columns_are_enough() {
+        let mut wide = measurement("step2-thread-per-client", 10, 22.03);
+        (wide.clients_asked_for, wide.threads) = (200, Some(201));
+        (wide.asked, wide.found_nothing, wide.syscalls) = (2413, 1424, 3226);
+        (wide.voluntary_switches, wide.involuntary_switches) = (1078, 181);
+        let text = table(std::slice::from_ref(&wide), Some(80));
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        for column in ["stage", "clients", "elapsed", "threads", "in vain"] {
+            assert!(text.lines().next().unwrap().contains(column), "{column}: {text}");
+        }
+        assert!(text.contains("no room for memory, x ideal, switches, CPU:"), "{text}");
+        assert!(!text.contains("getrusage"), "that is about a column which is not there: {text}");
+        assert_eq!(table(std::slice::from_ref(&wide), Some(200)), table(&[wide], None));
     }
 }

@@ -1,12 +1,14 @@
 //! The ladder as its user runs it, on stages built with the tests' own profile.
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use serde_json::Value;
+use subprocess::Terminal;
 
 fn ladder(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ladder"))
@@ -76,7 +78,11 @@ fn the_table_has_a_row_for_each_stage_that_was_asked_for() {
     assert_eq!(rows.len(), 2, "{stdout}");
     assert!(rows[0].contains("step1-sequential") && rows[0].contains("2 of 3"), "{stdout}");
     assert!(rows[1].contains("step2-thread-per-client"), "{stdout}");
-    assert!(text(&output.stderr).contains("step1-sequential: 2 clients..."), "progress is shown");
+    assert!(stdout.contains("| switches |"), "without a terminal it is the whole table: {stdout}");
+    assert!(rows[0].contains("|       - |"), "without pauses there is no ideal: {stdout}");
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("step1-sequential: 2 clients...\n"), "progress is shown: {stderr}");
+    assert!(stderr.contains("step1-sequential: 2 clients in 0."), "and what came of it: {stderr}");
 }
 
 #[test]
@@ -165,7 +171,9 @@ fn under_attack_limits_free_threads_and_memory_but_drippers_keep_their_places() 
 fn a_stage_that_does_not_exist_is_one_line_and_exit_code_1() {
     let output = ladder(&["--only", "step99"]);
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(text(&output.stderr), "error: no stage is called step99\n");
+    let names: Vec<_> = ladder::servers().map(|stage| stage.server).collect();
+    let expected = format!("error: no stage is called step99; there are {}\n", names.join(", "));
+    assert_eq!(text(&output.stderr), expected);
 }
 
 #[test]
@@ -265,4 +273,168 @@ fn a_ladder_that_is_stopped_leaves_nothing_behind_even_if_a_server_is_only_start
     assert!(trace.trim_end().ends_with(".trace"), "{trace}");
     assert!(!Path::new(trace.trim_end()).exists(), "{trace} was left behind");
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// Long enough to build the servers on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A ladder whose progress is on a terminal, and the terminal. It leads a process group.
+fn at_a_terminal(arguments: &[&str]) -> (Child, Terminal) {
+    let terminal = Terminal::new(80).unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_ladder"))
+        .args(arguments)
+        .args(["--profile", "dev"])
+        .stdout(Stdio::piped())
+        .stderr(terminal.stdio().unwrap())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    (child, terminal)
+}
+
+/// Stops it; returns what it has printed. Nothing of it may be left.
+fn interrupted(child: Child, terminal: &Terminal) -> String {
+    let group = child.id();
+    let kill = |signal: &str, to: &str| {
+        Command::new("kill").args([signal, "--", to]).stderr(Stdio::null()).status().unwrap()
+    };
+    assert!(kill("-INT", &group.to_string()).success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", terminal.shown());
+    terminal.wait_for("stopped\r\n", PATIENCE).unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while kill("-0", &format!("-{group}")).success() {
+        assert!(std::time::Instant::now() < deadline, "something of it still runs");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    text(&output.stdout)
+}
+
+#[test]
+fn a_ladder_that_is_stopped_prints_the_rows_so_far() {
+    // The second stage serves one after another, and takes ten times as long.
+    let (child, terminal) = at_a_terminal(&["--only", "2", "--only", "3", "-n", "10"]);
+    terminal.wait_for("step3-blocking", PATIENCE).unwrap();
+    let stdout = interrupted(child, &terminal);
+    assert!(stdout.contains("| step2-thread-per-client |      10 | "), "{stdout}");
+    assert!(!stdout.contains("step3"), "{stdout}");
+}
+
+#[test]
+fn claims_say_what_is_measured_and_keep_what_was_if_they_are_stopped() {
+    let only = ["claims", "--only", "step 2 takes as long for 5", "--only", "step 3 takes N"];
+    let (child, terminal) = at_a_terminal(&only);
+    terminal.wait_for("step 3 takes N times as long", PATIENCE).unwrap();
+    let stdout = interrupted(child, &terminal);
+    assert!(stdout.contains("step 2 takes as long for 5 clients as for one: "), "{stdout}");
+    assert_eq!(stdout.lines().count(), 1, "{stdout}");
+}
+
+#[test]
+fn an_attack_says_who_is_attacked_and_keeps_its_rows_if_it_is_stopped() {
+    let (child, terminal) = at_a_terminal(&["attack", "--only", "6", "-n", "10", "--json"]);
+    terminal.wait_for("step6-epoll-kqueue: silent, with limits", PATIENCE).unwrap();
+    let rows: Value = serde_json::from_str(&interrupted(child, &terminal)).unwrap();
+    let row = &rows.as_array().unwrap()[0];
+    assert_eq!((&row["attackers"], &row["limits"]), (&"silent".into(), &false.into()));
+    assert!(row["newcomer"].is_number(), "{row}");
+}
+
+#[test]
+fn a_terminal_of_80_columns_gets_a_table_of_80_columns() {
+    let terminal = Terminal::new(80).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_ladder"))
+        .args(["--profile", "dev", "--only", "2", "--only", "4", "-n", "20", "--delay", "0.05"])
+        .stdout(terminal.stdio().unwrap())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    terminal.wait_for("21 threads for 20 clients\r\n", PATIENCE).unwrap();
+    let shown = terminal.shown();
+    assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+    for column in ["| stage ", "| elapsed |", "| threads |", "| in vain |"] {
+        assert!(shown.contains(column), "{column}: {shown}");
+    }
+    assert!(shown.contains("There is no room for memory"), "{shown}");
+}
+
+#[test]
+fn the_help_fits_80_columns_too() {
+    let terminal = Terminal::new(80).unwrap();
+    let status = Command::new(env!("CARGO_BIN_EXE_ladder"))
+        .args(["attack", "--help"])
+        .stdin(Stdio::null())
+        .stdout(terminal.stdio().unwrap())
+        .stderr(terminal.stdio().unwrap())
+        .status();
+    assert!(status.unwrap().success());
+    terminal.wait_for("Print help", PATIENCE).unwrap();
+    let shown = terminal.shown();
+    // Without the escape sequences that make its words bold.
+    let width = |line: &str| {
+        let (first, others) = line.trim_end().split_once('\x1b').unwrap_or((line.trim_end(), ""));
+        let plain = |piece: &str| piece.split_once('m').map_or(0, |(_, text)| text.chars().count());
+        first.chars().count() + others.split('\x1b').map(plain).sum::<usize>()
+    };
+    assert!(shown.lines().map(width).all(|width| width <= 80), "{shown}");
+    assert!(shown.lines().map(width).any(|width| width > 60), "{shown}");
+}
+
+#[test]
+fn a_profile_that_does_not_exist_is_an_error_and_no_empty_table() {
+    for arguments in [&["--only", "6"][..], &["claims"], &["attack", "--only", "6"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_ladder"))
+            .args(arguments)
+            .args(["--profile", "nope"])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert_eq!(text(&output.stdout), "", "{arguments:?}");
+        let stderr = text(&output.stderr);
+        let last = "error: cargo cannot build; its message is above\n";
+        assert!(stderr.contains("`nope`") && stderr.ends_with(last), "{stderr}");
+    }
+}
+
+/// A cargo that writes down what it is to build, and builds nothing.
+fn cargo_that_notes(folder: &Path) -> PathBuf {
+    let script = r#"
+        mkdir "$0"
+        printf '#!/bin/sh\ncase $1 in build) echo "$*" >>"%s/builds"; echo "{}" ;; *) exec "%s" "$@" ;; esac\n' "$0" "$1" >"$0/cargo"
+        chmod +x "$0/cargo""#;
+    let real = std::env::var_os("CARGO").unwrap();
+    let written = Command::new("sh").args(["-c", script]).arg(folder).arg(real).status();
+    assert!(written.unwrap().success());
+    folder.join("cargo")
+}
+
+#[test]
+fn whatever_is_built_is_built_with_the_same_features() {
+    // cargo chooses the features of nix, on which all else rests, by the packages that it is given.
+    let folder = std::env::temp_dir().join(format!("ladder-builds-{}", std::process::id()));
+    let cargo = cargo_that_notes(&folder);
+    for arguments in [&["--only", "1", "--only", "2"][..], &["--all"], &["attack"], &["claims"]] {
+        let ladder = Command::new(env!("CARGO_BIN_EXE_ladder"))
+            .args(arguments)
+            .env("CARGO", &cargo)
+            .output()
+            .unwrap();
+        assert_eq!(ladder.status.code(), Some(1), "{}", text(&ladder.stderr));
+    }
+    let builds = std::fs::read_to_string(folder.join("builds")).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    let after = |line: &str, option: &str| -> Vec<String> {
+        let words: Vec<_> = line.split(' ').collect();
+        let pairs = words.windows(2).filter(|pair| pair[0] == option);
+        pairs.map(|pair| pair[1].to_owned()).collect()
+    };
+    let binaries: Vec<_> = builds.lines().filter(|line| line.contains(" --bin ")).collect();
+    assert_eq!(binaries.len(), 2 + 2 + 1 + 1, "{builds}");
+    for line in &binaries {
+        assert_eq!(after(line, "-p"), after(binaries[0], "-p"));
+        assert!(after(line, "-p").contains(&"ladder".to_owned()), "{line}");
+    }
+    // And the first stage is built alone, to be run before the others are built.
+    assert_eq!(after(binaries[0], "--bin"), ["step1-sequential"]);
+    assert_eq!(after(binaries[1], "--bin"), ["step2-thread-per-client"]);
 }

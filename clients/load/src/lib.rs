@@ -109,6 +109,10 @@ impl Exchange {
     }
 }
 
+/// Is told how many messages have been answered so far, about ten times a second; says whether to go on. If not, the run
+/// ends at once, and answers that are under way are not waited for.
+pub type Watch<'a> = &'a mut dyn FnMut(u64) -> bool;
+
 /// Connects, waits until everybody has been greeted, sends for as long as the options say.
 ///
 /// With a rate, messages that were due in that time and could not be sent yet are sent afterwards, for as long as the
@@ -117,14 +121,14 @@ impl Exchange {
 /// # Errors
 /// A connection cannot be made, or is not greeted in time. What goes wrong later is in the report.
 pub fn run(options: &Options) -> io::Result<Report> {
-    run_counted(options, u64::MAX)
+    run_counted(options, u64::MAX, &mut |_| true)
 }
 
-/// The same with so many messages at most, all connections together.
+/// The same with so many messages at most, all connections together, and watched.
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_counted(options: &Options, messages: u64) -> io::Result<Report> {
+pub fn run_counted(options: &Options, messages: u64, watch: Watch<'_>) -> io::Result<Report> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(1024);
     let mut connections = connect(options, &mut poll, &mut events)?;
@@ -139,7 +143,7 @@ pub fn run_counted(options: &Options, messages: u64) -> io::Result<Report> {
             .rate
             .map(|rate| Duration::from_secs_f64(options.connections as f64 / rate)),
     };
-    load.run(&mut poll, &mut events, started, options)?;
+    load.run(&mut poll, &mut events, started, options, watch)?;
     let unsent = load.unsent();
     let elapsed = load.elapsed(started);
     load.tally.check_idle(&mut idle);
@@ -156,7 +160,7 @@ pub fn run_counted(options: &Options, messages: u64) -> io::Result<Report> {
 ///
 /// # Errors
 /// A connection cannot even be begun. What goes wrong later is in the report.
-pub fn run_visits(options: &Options, visits: u64) -> io::Result<Report> {
+pub fn run_visits(options: &Options, visits: u64, watch: Watch<'_>) -> io::Result<Report> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(1024);
     let silent = Options { connections: 0, ..options.clone() };
@@ -171,11 +175,14 @@ pub fn run_visits(options: &Options, visits: u64) -> io::Result<Report> {
         first_token: idle.len(),
         tally: Tally::new(started)?,
     };
-    visits.run(&mut poll, &mut events, options)?;
+    visits.run(&mut poll, &mut events, options, watch)?;
     visits.tally.check_idle(&mut idle);
     let elapsed = visits.tally.last_answer.saturating_duration_since(started);
     Ok(visits.tally.report(elapsed, options.size, 0))
 }
+
+/// How long a loop waits for news at the most, before it looks whether it is over.
+const A_GLANCE: Duration = Duration::from_millis(100);
 
 /// Waits for news. A signal, also one that only stopped and continued us, is none (signal(7) on epoll_wait).
 fn wait(poll: &mut Poll, events: &mut Events, limit: Duration) -> io::Result<()> {
@@ -233,6 +240,7 @@ impl Load {
         events: &mut Events,
         started: Instant,
         options: &Options,
+        watch: Watch<'_>,
     ) -> io::Result<()> {
         for number in 0..self.connections.len() {
             // With a rate the connections take turns, evenly spread over an interval.
@@ -242,6 +250,7 @@ impl Load {
             self.advance(number);
         }
         let mut last_answer = (self.tally.messages, Instant::now());
+        let mut glances = Glances::new();
         while self.connections.iter().any(|connection| connection.is_busy(&self.limits)) {
             wait(poll, events, self.next_due())?;
             for event in events.iter() {
@@ -251,6 +260,11 @@ impl Load {
                 (0..self.connections.len()).for_each(|number| self.advance(number));
             }
             let now = Instant::now();
+            if glances.is_due(now) && !watch(self.tally.messages) {
+                // What is due later is not late.
+                self.limits.end = self.limits.end.min(now);
+                break;
+            }
             if self.tally.messages > last_answer.0 || self.connections.iter().all(|c| !c.is_owed())
             {
                 last_answer = (self.tally.messages, now);
@@ -265,7 +279,7 @@ impl Load {
     /// How long to wait for news: until somebody's next message is due, and a tenth of a second at the most, to look
     /// whether it is over.
     fn next_due(&self) -> Duration {
-        let longest = Duration::from_millis(100);
+        let longest = A_GLANCE;
         if self.interval.is_none() {
             return longest;
         }
@@ -347,20 +361,30 @@ struct Visits {
 }
 
 impl Visits {
-    fn run(&mut self, poll: &mut Poll, events: &mut Events, options: &Options) -> io::Result<()> {
+    fn run(
+        &mut self,
+        poll: &mut Poll,
+        events: &mut Events,
+        options: &Options,
+        watch: Watch<'_>,
+    ) -> io::Result<()> {
         for slot in 0..options.connections {
             self.slots.push(None);
             self.open(slot, poll)?;
         }
         let mut last_answer = (self.tally.messages, Instant::now());
+        let mut glances = Glances::new();
         while self.slots.iter().any(Option::is_some) {
-            wait(poll, events, Duration::from_millis(100))?;
+            wait(poll, events, A_GLANCE)?;
             for event in events.iter() {
                 // The idle ones have nothing to say.
                 let Some(slot) = event.token().0.checked_sub(self.first_token) else { continue };
                 self.advance(slot, poll)?;
             }
             let now = Instant::now();
+            if glances.is_due(now) && !watch(self.tally.messages) {
+                break;
+            }
             if self.tally.messages > last_answer.0 {
                 last_answer = (self.tally.messages, now);
             } else if now - last_answer.1 > options.timeout {
@@ -408,6 +432,25 @@ impl Visits {
                 Ok(())
             }
         }
+    }
+}
+
+/// When the watcher is to be told again. Not after each answer: it would be most of the work.
+struct Glances {
+    next: Instant,
+}
+
+impl Glances {
+    fn new() -> Self {
+        Glances { next: Instant::now() }
+    }
+
+    fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = now >= self.next;
+        if is_due {
+            self.next = now + A_GLANCE;
+        }
+        is_due
     }
 }
 

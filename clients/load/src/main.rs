@@ -2,13 +2,19 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use clap::Parser;
+use client::progress::ProgressBar;
+use client::{count, progress, seconds, so_far};
 use load::attack::{Attack, Endured, Kind, attack};
 use load::{Options, Report, run_counted, run_visits};
 use serde_json::json;
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+const FIVE_SECONDS: Duration = Duration::from_secs(5);
 
 /// Loads a server with messages, checks every answer, prints throughput and latency
 #[derive(Parser)]
@@ -31,9 +37,9 @@ struct Arguments {
     #[arg(long, value_name = "BYTES", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     size: u32,
 
-    /// How long to send, in seconds; 5 unless --messages is given
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
-    duration: Option<u64>,
+    /// How long to send: 10s, 500ms, or a number of seconds; 5s unless --messages is given
+    #[arg(long, value_name = "TIME", value_parser = client::duration(MILLISECOND, Duration::from_secs(600)))]
+    duration: Option<Duration>,
 
     /// Stop after so many messages (and after ten minutes, unless --duration says otherwise)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -55,73 +61,114 @@ struct Arguments {
     #[arg(long, conflicts_with_all = ["idle", "size", "messages", "rate", "connect", "timeout"])]
     slow: bool,
 
-    /// How long the server may be silent when it owes an answer, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    timeout: u64,
+    /// How long the server may be silent when it owes an answer: 10s, 500ms, or a number of seconds
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = client::duration(MILLISECOND, Duration::from_secs(86_400)))]
+    timeout: Duration,
 
     /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
-fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    if arguments.silent || arguments.slow {
-        return match try_attack(&arguments) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("error: {}", client::describe(&error));
-                ExitCode::FAILURE
-            }
-        };
-    }
-    match try_main(&arguments) {
-        Ok(mut report) => {
-            if let Err(error) = client::printed(print(&report, &arguments)) {
-                let text = format!("cannot write the report: {}", client::describe(&error));
-                report.errors.insert(0, text);
-            }
-            for error in report.errors.iter().take(5) {
-                eprintln!("error: {error}");
-            }
-            if report.errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
+/// Whether the run is to end at once, and with the report of what there is until then.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Whether there is anything to report.
+static BEGUN: AtomicBool = AtomicBool::new(false);
+
+/// For the handler of a signal. The second one ends the program whatever it does.
+fn stop() {
+    if STOP.swap(true, Ordering::Relaxed) || !BEGUN.load(Ordering::Relaxed) {
+        so_far::stopped(|| {});
     }
 }
 
-fn try_main(arguments: &Arguments) -> io::Result<Report> {
-    client::raise_descriptor_limit()?;
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = ctrlc::set_handler(stop).map_err(io::Error::other).and_then(|()| {
+        client::raise_descriptor_limit()?;
+        if arguments.silent || arguments.slow { try_attack(&arguments) } else { load(&arguments) }
+    });
+    let errors = outcome.unwrap_or_else(|error| vec![client::describe(&error)]);
+    for error in errors.iter().take(5) {
+        eprintln!("error: {error}");
+    }
+    if errors.len() > 5 {
+        eprintln!("error: and {} more", errors.len() - 5);
+    }
+    if STOP.load(Ordering::Relaxed) {
+        eprintln!("stopped");
+        return ExitCode::from(so_far::STOPPED);
+    }
+    if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Loads the server and prints the report; returns what went wrong.
+fn load(arguments: &Arguments) -> io::Result<Vec<String>> {
     let address = client::listening_address(&arguments.host, arguments.port)?;
-    let duration = arguments.duration.unwrap_or(if arguments.messages.is_some() { 600 } else { 5 });
+    let longest =
+        if arguments.messages.is_some() { Duration::from_secs(600) } else { FIVE_SECONDS };
     let options = Options {
         address,
         connections: arguments.connections as usize,
         idle: arguments.idle as usize,
         size: arguments.size as usize,
-        duration: Duration::from_secs(duration),
+        duration: arguments.duration.unwrap_or(longest),
         rate: arguments.rate.map(f64::from),
-        timeout: Duration::from_secs(arguments.timeout),
+        timeout: arguments.timeout,
     };
     let messages = arguments.messages.unwrap_or(u64::MAX);
-    if arguments.connect { run_visits(&options, messages) } else { run_counted(&options, messages) }
+    let line = progress::spinner("connecting");
+    let mut started = None;
+    let mut watch = |messages: u64| {
+        BEGUN.store(true, Ordering::Relaxed);
+        let seconds = started.get_or_insert_with(Instant::now).elapsed().as_secs_f64();
+        show(&line, arguments, messages, seconds);
+        !STOP.load(Ordering::Relaxed)
+    };
+    let run = if arguments.connect { run_visits } else { run_counted };
+    let report = run(&options, messages, &mut watch);
+    line.finish_and_clear();
+    let report = report?;
+    let printed = client::printed(print(&report, arguments));
+    let mut errors = report.errors;
+    if let Err(error) = printed {
+        errors.insert(0, format!("cannot write the report: {}", client::describe(&error)));
+    }
+    Ok(errors)
 }
 
-fn try_attack(arguments: &Arguments) -> io::Result<()> {
-    client::raise_descriptor_limit()?;
-    let duration = arguments.duration.unwrap_or(5);
-    let endured = attack(
-        &Attack {
-            address: client::listening_address(&arguments.host, arguments.port)?,
-            clients: arguments.connections as usize,
-            kind: if arguments.slow { Kind::Slow } else { Kind::Silent },
-            duration: Duration::from_secs(duration),
-        },
-        &AtomicBool::new(false),
-    )?;
+/// What a terminal shows meanwhile.
+fn show(line: &ProgressBar, arguments: &Arguments, messages: u64, seconds: f64) {
+    let what = exchanges(arguments, messages);
+    let each_second = messages as f64 / seconds.max(0.1);
+    line.set_message(format!("{what}, {each_second:.0} per second; Ctrl-C ends it and reports"));
+}
+
+/// "1 message", "2 connections".
+fn exchanges(arguments: &Arguments, number: u64) -> String {
+    let noun = if arguments.connect { "connection" } else { "message" };
+    count(usize::try_from(number).unwrap_or(usize::MAX), noun)
+}
+
+fn try_attack(arguments: &Arguments) -> io::Result<Vec<String>> {
+    let address = client::listening_address(&arguments.host, arguments.port)?;
+    let duration = arguments.duration.unwrap_or(FIVE_SECONDS);
+    let clients = arguments.connections as usize;
+    let kind = if arguments.slow { Kind::Slow } else { Kind::Silent };
+    let who = count(clients, "client");
+    let does = if arguments.slow { "a byte a second each" } else { "not a word" };
+    let line = progress::spinner(&format!("{who}, {does}, for {}", seconds(duration)));
+    BEGUN.store(true, Ordering::Relaxed);
+    let started = Instant::now();
+    let endured = attack(&Attack { address, clients, kind, duration }, &STOP);
+    line.finish_and_clear();
+    let endured = endured?;
+    let lasted = if STOP.load(Ordering::Relaxed) {
+        format!("{:.1} s", started.elapsed().as_secs_f64())
+    } else {
+        seconds(duration)
+    };
     let mut stdout = io::stdout();
     client::printed(if arguments.json {
         writeln!(stdout, "{}", json!(endured))
@@ -129,10 +176,10 @@ fn try_attack(arguments: &Arguments) -> io::Result<()> {
         let Endured { greeted, refused, ended, open } = endured;
         writeln!(
             stdout,
-            "{} clients for {duration} s: {greeted} greeted, {refused} refused, {ended} ended by the server, {open} still connected",
-            arguments.connections
+            "{who} for {lasted}: {greeted} greeted, {refused} refused, {ended} ended by the server, {open} still connected"
         )
-    })
+    })?;
+    Ok(Vec::new())
 }
 
 fn print(report: &Report, arguments: &Arguments) -> io::Result<()> {
@@ -145,9 +192,14 @@ fn print(report: &Report, arguments: &Arguments) -> io::Result<()> {
     let what = if arguments.connect { "connections" } else { "messages" };
     writeln!(
         stdout,
-        "{messages} {what} in {seconds:.2} s: {messages_per_second:.0} {what}/s, {megabytes_per_second:.2} MB/s\n\
+        "{} in {seconds:.2} s: {messages_per_second:.0} {what}/s, {megabytes_per_second:.2} MB/s\n\
          latency p50 {:.0} µs, p90 {:.0} µs, p99 {:.0} µs, p99.9 {:.0} µs, max {:.0} µs",
-        latency.p50, latency.p90, latency.p99, latency.p99_9, latency.max,
+        exchanges(arguments, *messages),
+        latency.p50,
+        latency.p90,
+        latency.p99,
+        latency.p99_9,
+        latency.max,
     )?;
     if report.unsent > 0 {
         writeln!(
@@ -156,5 +208,5 @@ fn print(report: &Report, arguments: &Arguments) -> io::Result<()> {
             report.unsent
         )?;
     }
-    writeln!(stdout, "{} errors", report.errors.len())
+    writeln!(stdout, "{}", count(report.errors.len(), "error"))
 }

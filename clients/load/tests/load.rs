@@ -13,6 +13,7 @@ use check::reports_unwritable_output;
 use load::attack::{Attack, Endured, Kind, attack};
 use load::{Options, run, run_counted, run_visits};
 use protocol::Session;
+use subprocess::Terminal;
 
 fn server(serve: impl Fn(TcpStream) + Send + Clone + 'static) -> SocketAddr {
     in_process::server(serve).unwrap()
@@ -73,8 +74,14 @@ fn the_reported_rate_is_the_one_asked_for() {
     assert!(report.messages_per_second <= 5.0, "{report:?}");
 
     let duration = Duration::from_secs(60);
-    let report = run_counted(&Options { duration, ..options }, 2).unwrap();
+    let report = run_counted(&Options { duration, ..options.clone() }, 2, &mut |_| true).unwrap();
     assert!(report.seconds < 60.0, "messages ran out: {report:?}");
+
+    // It is stopped: what is due later is not late.
+    let report =
+        run_counted(&Options { duration, ..options }, u64::MAX, &mut |messages| messages < 2);
+    let report = report.unwrap();
+    assert!(report.seconds < 60.0 && report.unsent <= 1, "{report:?}");
 }
 
 #[test]
@@ -120,7 +127,7 @@ fn what_was_due_and_never_sent_is_counted() {
 fn so_many_messages_and_no_more() {
     let options = Options { duration: Duration::from_secs(60), ..options(right()) };
     for messages in [1, 4, 1001] {
-        let report = run_counted(&options, messages).unwrap();
+        let report = run_counted(&options, messages, &mut |_| true).unwrap();
         assert_eq!((report.messages, report.errors.len()), (messages, 0));
     }
 }
@@ -142,7 +149,7 @@ fn each_visit_is_a_connection_of_its_own() {
     // The port is new to this server only: connections to an earlier one may be in TIME_WAIT still.
     let earlier = if cfg!(target_os = "linux") { waiting_ports(address.port()) } else { 0 };
     let options = Options { idle: 3, duration: Duration::from_secs(60), ..options(address) };
-    let report = run_visits(&options, 500).unwrap();
+    let report = run_visits(&options, 500, &mut |_| true).unwrap();
     assert_eq!((report.messages, report.errors.len()), (500, 0), "{report:?}");
     assert_eq!(served.load(Ordering::SeqCst), 503, "500 visits and 3 idle ones");
     if cfg!(target_os = "linux") {
@@ -173,7 +180,8 @@ fn a_visit_that_begins_just_before_the_end_is_finished() {
         // Ends at another moment each time, most of them between two steps of something.
         let duration = Duration::from_micros(1000 + round * 7);
         let timeout = Duration::from_secs(10);
-        let report = run_visits(&Options { duration, timeout, ..options(address) }, u64::MAX);
+        let report =
+            run_visits(&Options { duration, timeout, ..options(address) }, u64::MAX, &mut |_| true);
         assert_eq!(report.unwrap().errors, [""; 0], "round {round}");
     }
 }
@@ -184,16 +192,19 @@ fn visits_to_wrong_servers_are_errors_and_no_hang() {
         reply[0] ^= 1;
         reply
     });
-    let report = run_visits(&options(wrong), u64::MAX).unwrap();
+    let report = run_visits(&options(wrong), u64::MAX, &mut |_| true).unwrap();
     assert_eq!((report.messages, report.errors.len()), (0, 5), "{report:?}");
     assert!(report.errors[0].contains("wrong answer"), "{report:?}");
 
     let ungreeted = server(drop);
-    assert_eq!(run_visits(&options(ungreeted), u64::MAX).unwrap().errors.len(), 5);
+    assert_eq!(run_visits(&options(ungreeted), u64::MAX, &mut |_| true).unwrap().errors.len(), 5);
 
     let silent = answering(|_| Vec::new());
     let options = Options { timeout: Duration::from_millis(300), ..options(silent) };
-    assert_eq!(run_visits(&options, u64::MAX).unwrap().errors, ["no answer for 300ms"]);
+    assert_eq!(
+        run_visits(&options, u64::MAX, &mut |_| true).unwrap().errors,
+        ["no answer for 300ms"]
+    );
 }
 
 #[test]
@@ -254,7 +265,7 @@ fn an_idle_connection_that_the_server_closes_is_an_error() {
         }
     });
     let options = Options { idle: 3, duration: Duration::from_secs(60), ..options(address) };
-    let report = run_visits(&options, 10).unwrap();
+    let report = run_visits(&options, 10, &mut |_| true).unwrap();
     assert_eq!(report.messages, 10, "{report:?}");
     let expected = |number| format!("idle connection {number}: the server closed it");
     assert_eq!(report.errors, [0, 1, 2].map(expected));
@@ -370,6 +381,108 @@ fn the_command_prints_text_or_json() {
     let output = binary(&["127.0.0.1", &port, "--connect", "--messages", "20", "-c", "3"]);
     assert!(output.status.success());
     assert!(String::from_utf8(output.stdout).unwrap().starts_with("20 connections in"));
+    let output = binary(&["127.0.0.1", &port, "--messages", "1", "-c", "1", "--timeout", "20s"]);
+    assert!(String::from_utf8(output.stdout).unwrap().starts_with("1 message in"));
+}
+
+#[test]
+fn a_duration_may_have_a_unit() {
+    let port = right().port().to_string();
+    for (duration, said) in [("300ms", "0.3 s"), ("1s", "1 s"), ("0.5", "0.5 s")] {
+        let output = binary(&["127.0.0.1", &port, "--silent", "-c", "1", "--duration", duration]);
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        assert!(stdout.starts_with(&format!("1 client for {said}: 1 greeted")), "{stdout}");
+    }
+    for duration in ["0", "5m", "1h", "601", "-1", "many"] {
+        let output = binary(&["127.0.0.1", &port, "--duration", duration]);
+        assert_eq!(output.status.code(), Some(2), "{duration}");
+    }
+}
+
+/// A load that is told to stop once `begun` says so: its exit code, its output, and its log.
+fn stopped(arguments: &[&str], begun: impl Fn() -> bool) -> (Option<i32>, String, String) {
+    let load = Command::new(env!("CARGO_BIN_EXE_load"))
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !begun() {
+        assert!(Instant::now() < deadline, "it does not begin");
+        thread::sleep(Duration::from_millis(10));
+    }
+    let kill = Command::new("kill").args(["-INT", &load.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    let output = load.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn stopped_it_reports_what_it_has_measured() {
+    for option in ["--idle=2", "--rate=100", "--connect"] {
+        let answered = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&answered);
+        let port = answering(move |reply| {
+            count.fetch_add(1, Ordering::SeqCst);
+            reply
+        });
+        let port = port.port().to_string();
+        let arguments = ["127.0.0.1", &port, "-c", "2", "--duration", "600", "--json", option];
+        let (code, stdout, stderr) = stopped(&arguments, || answered.load(Ordering::SeqCst) > 50);
+        assert_eq!((code, stderr.as_str()), (Some(130), "stopped\n"), "{option}");
+        let report: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+        assert!(report["messages"].as_u64() > Some(40), "{option}: {report}");
+        assert!(report["seconds"].as_f64() < Some(599.0), "{option}: {report}");
+    }
+}
+
+#[test]
+fn a_stopped_attack_says_what_it_did_too() {
+    let accepted = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&accepted);
+    let address = server(move |mut stream| {
+        let _ = stream.write_all(b"*");
+        count.fetch_add(1, Ordering::SeqCst);
+        let _ = stream.read(&mut [0]);
+    });
+    let port = address.port().to_string();
+    let arguments = ["127.0.0.1", &port, "--silent", "-c", "3", "--duration", "600"];
+    // One more looks whether a server listens.
+    let (code, stdout, stderr) = stopped(&arguments, || accepted.load(Ordering::SeqCst) == 4);
+    assert_eq!((code, stderr.as_str()), (Some(130), "stopped\n"));
+    assert!(stdout.starts_with("3 clients for ") && !stdout.contains("600 s"), "{stdout}");
+}
+
+#[test]
+fn stopped_before_it_has_begun_it_has_nothing_to_report() {
+    let accepted = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&accepted);
+    let address = server(move |mut stream| {
+        count.fetch_add(1, Ordering::SeqCst);
+        let _ = stream.read(&mut [0]);
+    });
+    let port = address.port().to_string();
+    let arguments = ["127.0.0.1", &port, "-c", "2", "--timeout", "600"];
+    let outcome = stopped(&arguments, || accepted.load(Ordering::SeqCst) == 3);
+    assert_eq!(outcome, (Some(130), String::new(), "stopped\n".to_owned()));
+}
+
+#[test]
+fn a_terminal_shows_how_far_it_is() {
+    let terminal = Terminal::new(80).unwrap();
+    let port = right().port().to_string();
+    let mut load = Command::new(env!("CARGO_BIN_EXE_load"))
+        .args(["127.0.0.1", &port, "-c", "2", "--duration", "600"])
+        .stdout(Stdio::null())
+        .stderr(terminal.stdio().unwrap())
+        .spawn()
+        .unwrap();
+    let shown = terminal.wait_for(" per second; Ctrl-C ends it", Duration::from_secs(60));
+    load.kill().unwrap();
+    load.wait().unwrap();
+    shown.unwrap();
 }
 
 #[test]

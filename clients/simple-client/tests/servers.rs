@@ -257,11 +257,14 @@ fn an_unresolvable_host_is_one_line_and_exit_code_1() {
 
 #[test]
 fn bad_arguments_are_a_usage_error() {
-    let usages: [&[&str]; 4] = [
+    let usages: [&[&str]; 7] = [
         &[],
         &["localhost", "65536"],
         &["localhost", "1", "-n", "0"],
         &["localhost", "1", "--nonsense"],
+        &["localhost", "1", "--delay", "101"],
+        &["localhost", "1", "--timeout", "0"],
+        &["localhost", "1", "--timeout", "1h"],
     ];
     for arguments in usages {
         assert_eq!(binary(arguments).status.code(), Some(2), "{arguments:?}");

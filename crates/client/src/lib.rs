@@ -1,10 +1,19 @@
-//! What every client shares but does not teach: where to connect to, how many connections it may have, and the text of
-//! an error.
+//! What every client shares but does not teach: where to connect to, how many connections it may have, what a duration
+//! looks like on a command line, and how a program behaves at a terminal.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+#[cfg(feature = "progress")]
+pub mod progress;
+pub mod so_far;
+#[cfg(feature = "table")]
+pub mod table;
+mod words;
+
+pub use words::{count, duration, seconds};
 
 /// All addresses of `host`.
 ///
@@ -59,4 +68,11 @@ pub fn describe(error: &io::Error) -> String {
         Some(end) => text[..end].to_owned(),
         None => text,
     }
+}
+
+/// How many columns the terminal has that our output goes to; `None` if it goes elsewhere.
+pub fn columns() -> Option<usize> {
+    let (terminal_size::Width(columns), _) = terminal_size::terminal_size_of(io::stdout())?;
+    // A terminal that does not know its size says 0.
+    (columns > 0).then(|| columns.into())
 }

@@ -23,7 +23,7 @@ pub struct Options {
     pub max_clients: Option<u32>,
 
     /// End a client that has taken and given nothing for so long
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub idle_timeout: Option<Duration>,
 
     /// Log every call that can wait
@@ -54,10 +54,32 @@ impl Options {
     }
 }
 
+/// `2`, `2s` or `500ms`.
 fn seconds(text: &str) -> Result<Duration, String> {
     const A_DAY: f64 = 86_400.0;
-    let number = text.parse().ok().filter(|number| (0.01..=A_DAY).contains(number));
-    number
-        .map(Duration::from_secs_f64)
-        .ok_or_else(|| "a number from 0.01 to 86400 is needed".to_owned())
+    let (number, unit) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
+        (Some(number), _) => (number, 1e-3),
+        (None, Some(number)) => (number, 1.0),
+        (None, None) => (text, 1.0),
+    };
+    let seconds = number.parse::<f64>().ok().map(|number| number * unit);
+    match seconds.filter(|seconds| (0.01..=A_DAY).contains(seconds)) {
+        Some(seconds) => Ok(Duration::from_secs_f64(seconds)),
+        None => Err("seconds from 0.01 to 86400 are needed, as 2, 2s or 500ms".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_in_seconds_unless_it_says_otherwise() {
+        for (text, milliseconds) in [("2", 2000), ("0.5", 500), ("2s", 2000), ("500ms", 500)] {
+            assert_eq!(seconds(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for nonsense in ["", "s", "ms", "0", "-1", "inf", "nan", "1e9", "2m", "2 s"] {
+            assert!(seconds(nonsense).is_err(), "{nonsense}");
+        }
+    }
 }

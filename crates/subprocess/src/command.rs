@@ -89,7 +89,8 @@ pub(crate) fn read_all(mut pipe: impl Read) -> String {
 pub(crate) fn text(pipe: &mpsc::Receiver<String>) -> io::Result<String> {
     pipe.recv_timeout(CLOSE).map_err(|_| {
         io::Error::other(
-            "the command has ended and left a process behind that holds its output: a script must `exec` the server",
+            "the command has ended and left a process behind that holds its output: a script must `exec` the server, \
+             and a server that forks must end its children",
         )
     })
 }

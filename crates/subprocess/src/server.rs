@@ -1,9 +1,9 @@
 //! A server's process: started on a port of its own, watched, stopped, and its bill read.
 
 use std::ffi::OsStr;
-use std::io::{self, BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::process::CommandExt;
+use std::io::{self, BufRead, BufReader, Read};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
@@ -19,8 +19,14 @@ use crate::usage::wait4;
 /// How long a server may take to say where it listens.
 const START: Duration = Duration::from_secs(10);
 
+/// How long a server may take to greet, or to close, when we only look whether it is there. Some never do.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// How long it may take to leave after SIGTERM. It is promised about one second; a loaded machine may need more.
 const STOP: Duration = Duration::from_secs(10);
+
+/// The same for one that is started only to see what it says: perhaps it does not care for SIGTERM.
+const LEAVE: Duration = Duration::from_secs(3);
 
 /// A server under test. Dropped, it is killed.
 #[derive(Debug)]
@@ -46,6 +52,19 @@ pub struct Finished {
     pub stderr: String,
     /// What it used.
     pub usage: Usage,
+}
+
+impl Finished {
+    /// What it said last, on one line: in its log, or in its output if it has no log. A panic, if there is one, and not the
+    /// backtrace after it.
+    pub fn last_output(&self) -> String {
+        const LINES: usize = 3;
+        let said = if self.stderr.trim().is_empty() { &self.stdout } else { &self.stderr };
+        let lines: Vec<_> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let panic = lines.iter().rposition(|line| line.contains("panicked at"));
+        let start = panic.unwrap_or(lines.len().saturating_sub(LINES));
+        lines[start..].iter().take(LINES).copied().collect::<Vec<_>>().join(" | ")
+    }
 }
 
 impl Server {
@@ -82,16 +101,37 @@ impl Server {
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
         address: SocketAddr,
     ) -> io::Result<Self> {
-        let mut server = Self::spawn(command(descriptors, program, arguments))?;
-        server.address = address;
+        Self::spawn(command(descriptors, program, arguments))?.accepting(address)
+    }
+
+    /// Starts a server whose standard output is closed after its first line, as by `| head -1`; at `address` if it does
+    /// not say where it listens.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_unread(
+        program: impl AsRef<OsStr>,
+        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+        address: Option<SocketAddr>,
+    ) -> io::Result<Self> {
+        let server = Self::spawn_read(command(None, program, arguments), true)?;
+        match address {
+            Some(address) => server.accepting(address),
+            None => server.announced(),
+        }
+    }
+
+    /// Waits until it accepts at `address`.
+    fn accepting(mut self, address: SocketAddr) -> io::Result<Self> {
+        self.address = address;
         let deadline = Instant::now() + START;
-        while TcpStream::connect(address).is_err() {
-            if Instant::now() >= deadline || server.reap()?.is_some() {
-                return Err(server.failed_to_start(&format!("does not listen on {address}")));
+        while !is_there(address) {
+            if Instant::now() >= deadline || self.reap()?.is_some() {
+                return Err(self.failed_to_start(&format!("does not listen on {address}")));
             }
             thread::sleep(Duration::from_millis(5));
         }
-        Ok(server)
+        Ok(self)
     }
 
     /// Whether this command says where it listens. It is started and stopped once to find out.
@@ -113,7 +153,7 @@ impl Server {
             match server.first_line.recv_timeout(Duration::from_millis(10)) {
                 Ok(line) if address_in(&line).is_some() => break true,
                 // Something else: a server with words of its own.
-                Ok(_) | Err(_) if TcpStream::connect(address).is_ok() => {
+                Ok(_) | Err(_) if is_there(address) => {
                     // It listens; the line should have come by now, but the machine may be loaded.
                     let line = server.first_line.recv_timeout(Duration::from_secs(1));
                     break line.is_ok_and(|line| address_in(&line).is_some());
@@ -127,13 +167,23 @@ impl Server {
                 _ => thread::sleep(Duration::from_millis(5)),
             }
         };
-        server.signal(Signal::SIGKILL)?;
-        let ended = server.wait(STOP);
+        // In order first: a server that forks has to end its children.
+        server.signal(Signal::SIGTERM)?;
+        let ended = server.wait(LEAVE);
         let _ = signal::killpg(Pid::from_raw(group), Signal::SIGKILL);
-        ended.map(|_| announces)
+        match ended {
+            // It does not leave in order, which is for others to judge.
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(announces),
+            ended => ended.map(|_| announces),
+        }
     }
 
     fn spawn(command: Command) -> io::Result<Self> {
+        Self::spawn_read(command, false)
+    }
+
+    /// With its output read to the end, or only its first line.
+    fn spawn_read(command: Command, only_first_line: bool) -> io::Result<Self> {
         let mut running = running();
         let (child, stdout, stderr) = piped(command)?;
         running.push(child.id() as i32);
@@ -143,8 +193,9 @@ impl Server {
         let stdout = drain(move || {
             let mut line = String::new();
             let _ = stdout.read_line(&mut line);
+            let rest = (!only_first_line).then_some(stdout); // closed before anybody hears of the line
             let _ = sender.send(line);
-            read_all(stdout)
+            rest.map(read_all).unwrap_or_default()
         });
         let stderr = drain(move || read_all(stderr));
 
@@ -167,13 +218,22 @@ impl Server {
         }
     }
 
-    /// Ends it; returns `text` and its stderr as an error.
+    /// Ends it; returns as an error `text`, how it ended if that was not our doing, and the end of what it said.
     fn failed_to_start(self, text: &str) -> io::Error {
         let _ = self.signal(Signal::SIGKILL);
+        let said_first = self.first_line.try_recv().unwrap_or_default();
         match self.wait(STOP) {
             Ok(finished) => {
-                let stderr = finished.stderr.trim_end();
-                io::Error::other(format!("the server {} {stderr}", text.trim_end()))
+                let ended = match finished.status.signal() {
+                    Some(libc::SIGKILL) => String::new(),
+                    _ => format!("; it ended with {}", finished.status),
+                };
+                let said = match finished.last_output() {
+                    said if said.is_empty() => said_first.trim_end().to_owned(),
+                    said => said,
+                };
+                let said = if said.is_empty() { said } else { format!(": {said}") };
+                io::Error::other(format!("the server {}{ended}{said}", text.trim_end()))
             }
             Err(error) => error,
         }
@@ -189,6 +249,14 @@ impl Server {
             }
         }
         Ok(self.ended)
+    }
+
+    /// How it has ended, if it has.
+    ///
+    /// # Errors
+    /// What wait4(2) reports.
+    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        Ok(self.reap()?.map(|(status, _)| status))
     }
 
     /// Where it listens.
@@ -263,6 +331,23 @@ impl Drop for Server {
     }
 }
 
+/// Whether a server accepts there. If it greets, the greeting is read, and the connection is closed in order: to close
+/// it with the greeting unread would be a reset, and a server that dies of one would be dead before it is tested.
+pub fn is_there(address: SocketAddr) -> bool {
+    /// A server that sends more than this on its own does not stop.
+    const MUCH: u64 = 1024 * 1024;
+    let Ok(mut stream) = TcpStream::connect(address) else { return false };
+    let leave_in_order = move || {
+        stream.set_read_timeout(Some(LOOK))?;
+        stream.read_exact(&mut [0])?;
+        stream.shutdown(Shutdown::Write)?;
+        io::copy(&mut stream.take(MUCH), &mut io::sink())
+    };
+    // A server that says nothing is there all the same.
+    let _: io::Result<u64> = leave_in_order();
+    true
+}
+
 /// An address on loopback where no process listens now. A moment later one may.
 ///
 /// # Errors
@@ -289,6 +374,35 @@ pub fn kill_all() {
     let running = running();
     for &process in &*running {
         let _ = signal::kill(Pid::from_raw(process), Signal::SIGKILL);
+    }
+    // In a container nobody else may reap them.
+    for &process in &*running {
+        let _ = wait4(Pid::from_raw(process), 0);
+    }
+    std::mem::forget(running);
+}
+
+/// The same in order, for servers that have children of their own to end: SIGTERM, and SIGKILL for those that do not
+/// leave.
+pub fn stop_all() {
+    let mut running = running();
+    for &process in &*running {
+        let _ = signal::kill(Pid::from_raw(process), Signal::SIGTERM);
+    }
+    let deadline = Instant::now() + STOP;
+    loop {
+        // One that cannot be waited for is not there.
+        running.retain(|&process| {
+            wait4(Pid::from_raw(process), libc::WNOHANG).is_ok_and(|ended| ended.is_none())
+        });
+        if running.is_empty() || Instant::now() >= deadline {
+            break;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    for &process in &*running {
+        let _ = signal::kill(Pid::from_raw(process), Signal::SIGKILL);
+        let _ = wait4(Pid::from_raw(process), 0);
     }
     std::mem::forget(running);
 }

@@ -11,6 +11,11 @@ use crate::{App, Mode, master};
 /// Several processes wait for the same connections
 #[derive(Debug, Parser)]
 pub struct Arguments {
+    /// The port to listen on; 0 lets the kernel pick a free one. Several, if the workers are to wait for several listeners [default:
+    /// 8080; for --app chat 8080 and 8081]
+    #[arg(value_name = "PORT")]
+    ports: Vec<u16>,
+
     /// How the workers wait for a connection
     #[arg(long, value_enum, default_value_t = Mode::Level)]
     mode: Mode,
@@ -23,9 +28,9 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000))]
     workers: u16,
 
-    /// A port to listen on (repeatable); 0 lets the kernel pick a free one [default: 8080; for chat 8080 and 8081]
-    #[arg(short, long)]
-    port: Vec<u16>,
+    /// As the option was called before it was an argument.
+    #[arg(short = 'p', long = "port", value_name = "PORT", hide = true)]
+    more_ports: Vec<u16>,
 
     /// The address to listen on; anything but loopback lets the network in
     #[arg(long, default_value = "127.0.0.1")]
@@ -59,7 +64,7 @@ pub struct Arguments {
 /// Runs the server as it was told; an error becomes one line on stderr and exit code 1.
 pub fn serve(arguments: Arguments) -> ExitCode {
     let Arguments { mode, app, keep_listeners, stats, backlog, .. } = arguments;
-    let mut ports = arguments.port;
+    let mut ports = [arguments.ports, arguments.more_ports].concat();
     if ports.is_empty() {
         ports = if app == App::Chat { vec![8080, 8081] } else { vec![8080] };
     }
@@ -73,9 +78,7 @@ pub fn serve(arguments: Arguments) -> ExitCode {
         );
     }
     if mode == Mode::Accept && ports.len() > 1 {
-        usage(
-            "a worker that sleeps in accept waits for one listener: give --mode accept one --port",
-        );
+        usage("a worker that sleeps in accept waits for one listener: give --mode accept one port");
     }
     if mode == Mode::Oneshot && app == App::Chat {
         usage(

@@ -190,7 +190,7 @@ pub fn lose(
         }
     }
     Ok(Loss {
-        mode: mode.name() + if keep_listeners { ", listeners kept by the master" } else { "" },
+        mode: mode.name() + if keep_listeners { ", --keep-listeners" } else { "" },
         connections,
         at_once,
         later: connections - reset - at_once,
@@ -374,7 +374,7 @@ fn start(
 ) -> io::Result<Server> {
     let (mode, app, workers) = (mode.name(), app.name(), workers.to_string());
     let arguments = ["--mode", &mode, "--app", &app, "--workers", &workers];
-    let fixed = ["--port", "0", "--stats", "--quiet"];
+    let fixed = ["0", "--stats", "--quiet"];
     Server::start(program, first.iter().chain(&arguments).chain(&fixed).chain(more))
 }
 

@@ -26,8 +26,7 @@ fn answering() -> impl Iterator<Item = Mode> {
 
 fn start(mode: Mode, app: &str, workers: usize) -> Server {
     let (mode, workers) = (mode.name(), workers.to_string());
-    let arguments =
-        ["--port", "0", "--mode", &mode, "--app", app, "--workers", &workers, "--stats", "-q"];
+    let arguments = ["0", "--mode", &mode, "--app", app, "--workers", &workers, "--stats", "-q"];
     Server::start(BINARY, arguments).unwrap()
 }
 
@@ -130,7 +129,7 @@ fn a_client_is_one_threads_at_a_time() {
 #[test]
 fn every_line_of_the_log_names_its_process() {
     for mode in answering() {
-        let arguments = ["--port", "0", "--mode", &mode.name(), "--app", "echo", "--stats", "-v"];
+        let arguments = ["0", "--mode", &mode.name(), "--app", "echo", "--stats", "-v"];
         let server = Server::start(BINARY, arguments).unwrap();
         let master = server.pid();
         for visit in visits(server.address(), 20, 2, "^msg$") {
@@ -153,7 +152,7 @@ fn every_line_of_the_log_names_its_process() {
 fn start_with_scoreboard(mode: Mode, app: &str, workers: usize) -> (Server, Scoreboard) {
     let (file, path) = mkstemp(&std::env::temp_dir().join("scoreboard-XXXXXX")).unwrap();
     let (mode, count, board) = (mode.name(), workers.to_string(), path.to_str().unwrap());
-    let arguments = ["--port", "0", "--mode", &mode, "--app", app, "--workers", &count, "-q"];
+    let arguments = ["0", "--mode", &mode, "--app", app, "--workers", &count, "-q"];
     let server = Server::start(BINARY, arguments.iter().chain(&["--scoreboard", board])).unwrap();
     std::fs::remove_file(&path).unwrap();
     (server, Scoreboard::new(workers, Some(&File::from(file))).unwrap())
@@ -347,7 +346,7 @@ fn no_signal_is_so_odd_that_its_victim_is_not_replaced() {
 fn a_port_is_nobody_elses_even_if_it_can_be_shared() {
     let first = start(Mode::Reuseport, "pid", 2);
     let port = first.address().port().to_string();
-    let output = run_to_its_end(&["--mode", "reuseport", "--port", &port]);
+    let output = run_to_its_end(&["--mode", "reuseport", &port]);
     assert_eq!(output.status.code(), Some(1));
     let stderr = String::from_utf8(output.stderr).unwrap();
     let expected = format!("error: cannot listen on 127.0.0.1:{port}: Address already in use\n");
@@ -439,7 +438,8 @@ impl Drop for Lines {
 fn every_port_is_served() {
     for &mode in Mode::value_variants().iter().filter(|&&mode| mode != Mode::Accept) {
         let mut child = Command::new(BINARY)
-            .args(["--port", "0", "--port", "0", "--mode", &mode.name(), "-q"])
+            // The second one as it was written before ports were arguments.
+            .args(["0", "--port", "0", "--mode", &mode.name(), "-q"])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -464,7 +464,7 @@ fn a_taken_port_is_one_line_and_exit_code_1() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     for &mode in Mode::value_variants() {
-        let output = run_to_its_end(&["--mode", &mode.name(), "--port", &port]);
+        let output = run_to_its_end(&["--mode", &mode.name(), &port]);
         assert_eq!(output.status.code(), Some(1), "{mode:?}");
         let stderr = String::from_utf8(output.stderr).unwrap();
         let expected =
@@ -480,8 +480,9 @@ fn nonsense_is_a_usage_error() {
         (&["--workers", "0"][..], "0 is not in 1..=1000"),
         (&["--mode", "sleepy"], "sleepy"),
         (&["--app", "mail"], "mail"),
+        (&["65536"], "65536"),
         (&["--port", "65536"], "65536"),
-        (&["--mode", "accept", "--port", "0", "--port", "0"], "waits for one listener"),
+        (&["--mode", "accept", "0", "0"], "waits for one listener"),
         (&["--mode", "accept", "--app", "chat"], "--app chat needs another --mode"),
         (&["--mode", "oneshot", "--app", "chat"], "--app chat needs another --mode"),
         (&["--mode", "accept", "--keep-listeners"], "--keep-listeners is about"),

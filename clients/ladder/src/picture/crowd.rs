@@ -1,10 +1,11 @@
 //! A pool of threads that grows and shrinks with its queue, while a crowd comes and goes.
 
+use client::count;
 use maud::{Markup, html};
 use serde::{Deserialize, Serialize};
 
 use super::{AXIS, Axis, HEADING, MARGIN, Picture, WIDTH};
-use super::{count, legend, line, px, text, ticks};
+use super::{legend, line, px, text, ticks};
 
 /// What was recorded.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -1,9 +1,10 @@
 //! What was done when: a lane for each thread and task of the server, and one for each client.
 
+use client::count;
 use maud::{Markup, html};
 
 use super::{AXIS, Axis, HEADING, MARGIN, Picture, WIDTH};
-use super::{count, duration, legend, line, px, text, width_of};
+use super::{duration, legend, line, px, text, width_of};
 use crate::timeline::{Kind, Lane, Span, Timeline};
 use crate::{Measurement, Stage};
 

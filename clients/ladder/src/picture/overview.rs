@@ -1,9 +1,10 @@
 //! All stages on one axis: which clients waited, which were served, and when the run was over.
 
+use client::count;
 use maud::{Markup, html};
 
 use super::{AXIS, Axis, MARGIN, Picture, WIDTH};
-use super::{count, duration, legend, line, rect, text, width_of};
+use super::{duration, legend, line, rect, text, width_of};
 use crate::timeline::Timeline;
 use crate::{Measurement, Stage};
 

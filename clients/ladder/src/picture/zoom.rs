@@ -1,9 +1,10 @@
 //! The servers that wait for many at once, in the millisecond in which all clients send their second message.
 
+use client::count;
 use maud::html;
 
 use super::calls::{self, Moment, callbacks, calls, is_wait, meanings};
-use super::{HEADING, MARGIN, Picture, WIDTH, count, duration, legend, text};
+use super::{HEADING, MARGIN, Picture, WIDTH, duration, legend, text};
 use crate::timeline::{Lane, Timeline};
 use crate::{Measurement, Stage};
 

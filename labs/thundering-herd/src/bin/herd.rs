@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use comfy_table::{CellAlignment, Table, presets};
-use indicatif::{ProgressBar, ProgressStyle};
+use client::table::{Figures, Fitted, wrap};
+use client::{count, progress, so_far};
 use nix::sys::utsname::uname;
 use serde_json::json;
 use thundering_herd::experiment::{ARRIVALS, Loss, Measurement, Stay, lose, measure, stay};
@@ -22,6 +22,10 @@ struct Arguments {
 
     #[command(flatten)]
     experiment: Experiment,
+
+    /// How wide a table may be [default: as wide as the terminal; as it needs if the output goes elsewhere]
+    #[arg(long, value_name = "N", global = true, value_parser = clap::value_parser!(u16).range(20..))]
+    columns: Option<u16>,
 }
 
 #[derive(clap::Args)]
@@ -35,8 +39,8 @@ struct Experiment {
     connections: u32,
 
     /// Only this mode (repeatable)
-    #[arg(long, value_enum)]
-    mode: Vec<Mode>,
+    #[arg(long, alias = "mode", value_name = "MODE", value_enum)]
+    only: Vec<Mode>,
 
     /// Print one JSON array
     #[arg(long)]
@@ -74,86 +78,110 @@ struct Stuck {
     #[arg(long, value_name = "M", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     connections: u32,
 
-    /// How long to wait between one client and the next, in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(..=1000))]
-    pause: u64,
+    /// How long to wait between one client and the next: 5ms, 1s, or a number of seconds
+    #[arg(long, value_name = "TIME", default_value = "5ms", value_parser = client::duration(Duration::ZERO, Duration::from_secs(1)))]
+    pause: Duration,
 
     /// How many runs, each with a new server
     #[arg(long, value_name = "R", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     runs: u16,
 
     /// Only this mode (repeatable); the mode accept is left out
-    #[arg(long, value_enum)]
-    mode: Vec<Mode>,
+    #[arg(long, alias = "mode", value_name = "MODE", value_enum)]
+    only: Vec<Mode>,
 }
 
 fn main() -> ExitCode {
-    let Arguments { command, experiment } = Arguments::parse();
-    let outcome = match command {
-        None => herd(&experiment),
-        Some(Command::Lost { workers, connections }) => lost(workers.into(), connections as usize),
-        Some(Command::Stuck(options)) => system().and_then(|system| {
-            let Stuck { workers, connections, pause, .. } = options;
-            let table = stuck(&options)?;
-            Ok(format!(
-                "{system}: {workers} workers, {connections} clients {pause} ms apart\n\n{table}\n"
-            ))
-        }),
-        Some(Command::Serve(arguments)) => {
-            master::die_with(parent_id());
-            return command::serve(arguments);
-        }
-    };
-    // A reader of our output may leave early (`| head`): that is not an error.
-    match outcome.map(|text| write!(io::stdout(), "{text}")) {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", client::describe(&error));
-            ExitCode::FAILURE
-        }
+    let Arguments { command, experiment, columns } = Arguments::parse();
+    if let Some(Command::Serve(arguments)) = command {
+        master::die_with(parent_id());
+        return command::serve(arguments);
     }
+    let width = columns.map(usize::from).or_else(client::columns);
+    // The master ends its workers, so it is asked to leave, and not killed.
+    let handler = ctrlc::set_handler(|| so_far::stopped(subprocess::stop_all));
+    let prepared =
+        handler.map_err(io::Error::other).and_then(|()| client::raise_descriptor_limit());
+    let outcome = prepared.and_then(|_| match &command {
+        Some(Command::Lost { workers, connections }) => {
+            lost((*workers).into(), *connections as usize, width)
+        }
+        Some(Command::Stuck(options)) => stuck(options, width),
+        _ => herd(&experiment, width),
+    });
+    // If we are being stopped, there is no error: what failed was ended by us.
+    so_far::complete(|| {
+        match outcome.and_then(|text| client::printed(io::stdout().write_all(text.as_bytes()))) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {}", client::describe(&error));
+                ExitCode::FAILURE
+            }
+        }
+    })
 }
 
-fn herd(experiment: &Experiment) -> io::Result<String> {
-    client::raise_descriptor_limit()?;
+fn herd(experiment: &Experiment, width: Option<usize>) -> io::Result<String> {
     let program = std::env::current_exe()?;
-    let modes = match &experiment.mode[..] {
+    let system = system()?;
+    let modes = match &experiment.only[..] {
         [] => Mode::value_variants(),
         modes => modes,
     };
     let (workers, connections) = (experiment.workers.into(), experiment.connections as usize);
+    let stay = Stuck {
+        workers: experiment.workers,
+        connections: experiment.connections.min(100),
+        pause: Duration::from_millis(5),
+        runs: 1,
+        only: experiment.only.clone(),
+    };
     let mut measured = Vec::new();
+    let result = |measured: &[Measurement], stayed: &[Stay]| {
+        if experiment.json {
+            return format!("{}\n", json!(measured));
+        }
+        let title = format!(
+            "{system}: {}, {} for each row, every one of them served exactly once",
+            count(workers, "worker"),
+            count(connections, "connection"),
+        );
+        let spaced: Vec<_> =
+            measured.iter().filter(|row| row.arrivals == ARRIVALS[0].name).collect();
+        if spaced.is_empty() {
+            return String::new();
+        }
+        let details = details(&spaced);
+        let details = details.fit(width);
+        let mut text = format!(
+            "{}\n\n{}\n\n{}\n\n{}\n\n",
+            wrap(&title, 0, width),
+            details.text,
+            details.legend(LEGEND, 11, width),
+            by_arrivals(measured).fit(width).text,
+        );
+        if !stayed.is_empty() {
+            text += &format!("{}\n\n", stuck_table(&stay, stayed, width));
+        }
+        text + &listeners(&spaced, width)
+    };
     for &mode in modes {
         for arrivals in ARRIVALS {
-            let bar = progress_bar(&format!("{}, {}", mode.name(), arrivals.name), connections);
+            let name = format!("{}, {}", mode.name(), arrivals.name);
+            let bar = progress::bar(&name, connections, "connection");
             let server = (program.as_path(), &["serve"][..]);
             let measurement = measure(server, mode, arrivals, workers, connections, || bar.inc(1));
             bar.finish_and_clear();
-            measured.push(measurement.map_err(|error| {
-                io::Error::other(format!("{}, {}: {error}", mode.name(), arrivals.name))
-            })?);
+            let failed = |error| io::Error::other(format!("{name}: {error}"));
+            measured.push(measurement.map_err(failed)?);
+            so_far::keep(result(&measured, &[]));
         }
     }
     if experiment.json {
-        return Ok(format!("{}\n", json!(measured)));
+        return Ok(result(&measured, &[]));
     }
-    let stuck = stuck(&Stuck {
-        workers: experiment.workers,
-        connections: experiment.connections.min(100),
-        pause: 5,
-        runs: 1,
-        mode: experiment.mode.clone(),
-    })?;
-    let spaced: Vec<_> = measured.iter().filter(|row| row.arrivals == ARRIVALS[0].name).collect();
-    Ok(format!(
-        "{}: {workers} workers, {connections} connections for each row, every one of them served exactly once\n\n\
-         {}\n\n{}\n\n{}\n\n{stuck}\n\n{}",
-        system()?,
-        details(&spaced),
-        LEGEND,
-        by_arrivals(&measured),
-        listeners(&spaced),
-    ))
+    let stayed = stay_in_each(&stay, |stayed| so_far::keep(result(&measured, stayed)))?;
+    Ok(result(&measured, &stayed))
 }
 
 const LEGEND: &str = "\
@@ -167,21 +195,9 @@ p50, p99   from connect to the end of the answer
 CPU        the workers' user and system time";
 
 /// Connections that come one by one, each to workers that are all asleep.
-fn details(rows: &[&Measurement]) -> Table {
-    let mut table = table(&[
-        "per connection",
-        "switches",
-        "returns",
-        "in vain",
-        "in accept",
-        "CPU",
-        "p50",
-        "p99",
-        "shares",
-        "x fair",
-    ]);
-    for row in rows {
-        table.add_row([
+fn details(rows: &[&Measurement]) -> Figures<'static> {
+    let cells = |row: &&Measurement| {
+        vec![
             row.mode.clone(),
             format!("{:.2}", row.per_connection(|worker| worker.voluntary_switches)),
             format!("{:.2}", row.per_connection(|worker| worker.returns)),
@@ -192,9 +208,26 @@ fn details(rows: &[&Measurement]) -> Table {
             format!("{} µs", row.p99),
             shares(row),
             format!("{:.2}", row.imbalance()),
-        ]);
+        ]
+    };
+    Figures {
+        header: &[
+            "per connection",
+            "switches",
+            "returns",
+            "in vain",
+            "in accept",
+            "CPU",
+            "p50",
+            "p99",
+            "shares",
+            "x fair",
+        ],
+        names: 1,
+        // Who wakes up, and whether it is always the same one: that tells the modes apart.
+        expendable: &["shares", "p99", "p50", "CPU", "returns"],
+        rows: rows.iter().map(cells).collect(),
     }
-    table
 }
 
 /// How many connections each worker got; for many workers only the fewest and the most.
@@ -207,22 +240,26 @@ fn shares(row: &Measurement) -> String {
     }
 }
 
-/// The same with other arrivals.
-fn by_arrivals(rows: &[Measurement]) -> Table {
-    let header = std::iter::once("switches (x fair)").chain(ARRIVALS.iter().map(|a| a.name));
-    let mut table = table(&header.collect::<Vec<_>>());
-    for rows in rows.chunks(ARRIVALS.len()) {
-        let cells = rows.iter().map(|row| {
+/// The same with other arrivals. Those of the last mode may not have come yet.
+fn by_arrivals(rows: &[Measurement]) -> Figures<'static> {
+    const HEADER: [&str; 1 + ARRIVALS.len()] =
+        ["switches (x fair)", ARRIVALS[0].name, ARRIVALS[1].name, ARRIVALS[2].name];
+    let row = |rows: &[Measurement]| {
+        let cell = |row: &Measurement| {
             let switches = row.per_connection(|worker| worker.voluntary_switches);
             format!("{switches:.2} ({:.2})", row.imbalance())
-        });
-        table.add_row(std::iter::once(rows[0].mode.clone()).chain(cells));
-    }
-    table
+        };
+        let mut cells: Vec<_> =
+            std::iter::once(rows[0].mode.clone()).chain(rows.iter().map(cell)).collect();
+        cells.resize(HEADER.len(), String::new());
+        cells
+    };
+    let rows = rows.chunks(ARRIVALS.len()).map(row).collect();
+    Figures { header: &HEADER, names: 1, expendable: &[], rows }
 }
 
 /// Which worker has which listener: equal inodes are one listener.
-fn listeners(rows: &[&Measurement]) -> String {
+fn listeners(rows: &[&Measurement], width: Option<usize>) -> String {
     let mut text = "The listeners' inodes, socket:[...] in /proc/PID/fd:\n".to_owned();
     for row in rows {
         let mut inodes: Vec<_> = row.workers.iter().flat_map(|w| w.listeners.clone()).collect();
@@ -235,66 +272,114 @@ fn listeners(rows: &[&Measurement]) -> String {
         };
         let shown: Vec<_> = inodes.iter().take(8).map(u64::to_string).collect();
         let more = if inodes.len() > 8 { ", ..." } else { "" };
-        text += &format!("{:11}{}{more}: {whose}\n", row.mode, shown.join(", "));
+        let line = format!("{:11}{}{more}: {whose}", row.mode, shown.join(", "));
+        text += &format!("{}\n", wrap(&line, 11, width));
     }
     text
 }
 
-fn lost(workers: usize, connections: usize) -> io::Result<String> {
-    client::raise_descriptor_limit()?;
+fn lost(workers: usize, connections: usize, width: Option<usize>) -> io::Result<String> {
     let program = std::env::current_exe()?;
     let server = (program.as_path(), &["serve"][..]);
-    let mut table =
-        table(&["connections", "in all", "answered at once", "after the kill", "reset"]);
-    let modes = Mode::value_variants().iter().map(|&mode| (mode, false));
-    for (mode, keep_listeners) in modes.chain([(Mode::Reuseport, true)]) {
-        let loss = lose(server, mode, keep_listeners, workers, connections)?;
-        let Loss { mode, connections, at_once, later, reset } = loss;
-        table.add_row(
-            [mode].into_iter().chain([connections, at_once, later, reset].map(|n| n.to_string())),
-        );
-    }
-    Ok(format!(
-        "{}: {workers} workers, one of them stopped, later killed{}\n\n{table}\n",
+    let title = format!(
+        "{}: {}, one of them stopped, later killed{}",
         system()?,
+        count(workers, "worker"),
         migration()
-    ))
+    );
+    let modes = Mode::value_variants().iter().map(|&mode| (mode, false));
+    let modes: Vec<_> = modes.chain([(Mode::Reuseport, true)]).collect();
+    let mut rows = Vec::new();
+    let bar = progress::bar("a worker is stopped, and killed", modes.len(), "mode");
+    for (mode, keep_listeners) in modes {
+        bar.set_message(mode.name());
+        let Loss { mode, connections, at_once, later, reset } =
+            lose(server, mode, keep_listeners, workers, connections)?;
+        bar.inc(1);
+        let figures = [connections, at_once, later, reset].map(|figure| figure.to_string());
+        rows.push([mode].into_iter().chain(figures).collect());
+        so_far::keep(lost_table(&title, rows.clone(), width));
+    }
+    bar.finish_and_clear();
+    Ok(lost_table(&title, rows, width))
 }
 
-/// The experiment with clients that stay.
-fn stuck(options: &Stuck) -> io::Result<String> {
-    client::raise_descriptor_limit()?;
+fn lost_table(title: &str, rows: Vec<Vec<String>>, width: Option<usize>) -> String {
+    let table = Figures {
+        header: &["connections", "in all", "answered at once", "after the kill", "reset"],
+        names: 1,
+        expendable: &["in all"],
+        rows,
+    };
+    format!("{}\n\n{}\n", wrap(title, 0, width), table.fit(width).text)
+}
+
+/// The experiment with clients that stay, and what it shows.
+fn stuck(options: &Stuck, width: Option<usize>) -> io::Result<String> {
+    let title = format!(
+        "{}: {}, {} {} ms apart",
+        system()?,
+        count(options.workers.into(), "worker"),
+        count(options.connections as usize, "client"),
+        1e3 * options.pause.as_secs_f64(),
+    );
+    let result = |stayed: &[Stay]| {
+        let table = stuck_table(options, stayed, width);
+        format!("{}\n\n{table}\n", wrap(&title, 0, width))
+    };
+    Ok(result(&stay_in_each(options, |stayed| so_far::keep(result(stayed)))?))
+}
+
+/// Lets clients stay in each mode; `on_row` is told all results so far.
+fn stay_in_each(options: &Stuck, on_row: impl Fn(&[Stay])) -> io::Result<Vec<Stay>> {
     let program = std::env::current_exe()?;
     let server = (program.as_path(), &["serve"][..]);
-    let modes = if options.mode.is_empty() { Mode::value_variants() } else { &options.mode };
+    let modes = if options.only.is_empty() { Mode::value_variants() } else { &options.only };
     // A worker of the mode accept has one client at a time: it does not keep another one waiting.
     let modes = modes.iter().filter(|&&mode| mode != Mode::Accept);
     let (workers, clients) = (options.workers.into(), options.connections as usize);
-    let pause = Duration::from_millis(options.pause);
-    let mut table =
-        table(&["clients that stay", "stuck", "unanswered", "until answered", "to a stuck one"]);
-    let (mut contested_in_all, mut to_stuck_in_all) = (0, 0);
+    let mut stayed = Vec::new();
     for &mode in modes {
+        let name = format!("{}, clients that stay", mode.name());
+        let bar = progress::bar(&name, options.runs.into(), "run");
         for _ in 0..options.runs {
-            let row = stay(server, mode, workers, clients, pause)
-                .map_err(|error| io::Error::other(format!("{}, stuck: {error}", mode.name())))?;
-            let Stay { mode, stuck, unanswered, until_answered, contested, to_stuck, .. } = row;
-            contested_in_all += contested;
-            to_stuck_in_all += to_stuck;
-            table.add_row([
-                mode,
-                format!("{stuck} of {workers}"),
-                format!("{unanswered} of {clients}"),
-                format!("{until_answered} more"),
-                format!("{to_stuck} of {contested}"),
-            ]);
+            let row = stay(server, mode, workers, clients, options.pause);
+            stayed.push(
+                row.map_err(|error| io::Error::other(format!("{}, stuck: {error}", mode.name())))?,
+            );
+            on_row(&stayed);
+            bar.inc(1);
         }
+        bar.finish_and_clear();
     }
-    table.add_row_if(
-        |_, _| options.runs > 1,
-        ["in all", "", "", "", &format!("{to_stuck_in_all} of {contested_in_all}")],
-    );
-    Ok(format!("{table}\n\n{STUCK}"))
+    Ok(stayed)
+}
+
+fn stuck_table(options: &Stuck, stayed: &[Stay], width: Option<usize>) -> String {
+    let row = |row: &Stay| {
+        let Stay { mode, workers, clients, stuck, unanswered, .. } = row;
+        vec![
+            mode.clone(),
+            format!("{stuck} of {workers}"),
+            format!("{unanswered} of {clients}"),
+            format!("{} more", row.until_answered),
+            format!("{} of {}", row.to_stuck, row.contested),
+        ]
+    };
+    let mut rows: Vec<_> = stayed.iter().map(row).collect();
+    if options.runs > 1 {
+        let sum = |figure: fn(&Stay) -> usize| stayed.iter().map(figure).sum::<usize>();
+        let in_all = format!("{} of {}", sum(|row| row.to_stuck), sum(|row| row.contested));
+        rows.push(["in all", "", "", "", &in_all].map(str::to_owned).to_vec());
+    }
+    let table: Fitted<'_> = Figures {
+        header: &["clients that stay", "stuck", "unanswered", "until answered", "to a stuck one"],
+        names: 1,
+        expendable: &["until answered"],
+        rows,
+    }
+    .fit(width);
+    format!("{}\n\n{}", table.text, table.legend(STUCK, 16, width))
 }
 
 const STUCK: &str = "\
@@ -314,23 +399,4 @@ fn system() -> io::Result<String> {
     let cores = std::thread::available_parallelism()?;
     let (name, release) = (system.sysname().display(), system.release().display());
     Ok(format!("{name} {release}, {cores} cores"))
-}
-
-/// The first column is a name, all others are figures.
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header(header);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
-
-fn progress_bar(name: &str, length: usize) -> ProgressBar {
-    let bar = ProgressBar::new(length as u64).with_message(name.to_owned());
-    if let Ok(style) = ProgressStyle::with_template("{msg:32} {bar:40} {pos}/{len}") {
-        bar.set_style(style);
-    }
-    bar
 }
