@@ -4,10 +4,13 @@ mod arguments;
 mod backpressure;
 mod concurrency;
 mod descriptors;
+mod endurance;
+pub(crate) mod hints;
 mod isolation;
 mod lifecycle;
 mod limits;
 mod protocol;
+
 mod statistics;
 
 use crate::Case;
@@ -19,9 +22,10 @@ pub fn cases() -> &'static [Case] {
         isolation::CASES,
         concurrency::CASES,
         backpressure::CASES,
+        endurance::CASES,
+        lifecycle::CASES,
         descriptors::CASES,
         limits::CASES,
-        lifecycle::CASES,
         arguments::CASES,
         statistics::CASES,
     ];

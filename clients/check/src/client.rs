@@ -4,7 +4,6 @@
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-#[cfg(target_os = "linux")]
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -13,6 +12,8 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage};
 use nix::sys::socket::{setsockopt, sockopt};
 use protocol::reference::reply_to;
+
+use crate::transcript::{self, excerpt};
 
 /// How long a server may take to do anything at all, in milliseconds. Far more than it needs: a loaded machine must not
 /// fail a test.
@@ -132,6 +133,7 @@ impl Client {
         stream.set_read_timeout(Some(patience()))?;
         stream.set_write_timeout(Some(patience()))?;
         stream.set_nodelay(true)?;
+        transcript::begin(stream.as_raw_fd());
         Ok(Client { stream })
     }
 
@@ -192,7 +194,25 @@ impl Client {
     /// # Errors
     /// The server closes, or does not read.
     pub fn send(&mut self, bytes: &[u8]) -> Outcome {
-        self.stream.write_all(bytes).map_err(|error| Failure(format!("sending: {error}")))
+        self.will_send(bytes);
+        self.stream
+            .write_all(bytes)
+            .map_err(|error| self.failure(&format!("sending: {error}"), 0, &[]))
+    }
+
+    /// Notes for a failure that these bytes are sent, by whoever sends them.
+    pub(crate) fn will_send(&self, bytes: &[u8]) {
+        transcript::sent(self.stream.as_raw_fd(), bytes);
+    }
+
+    /// A failure at the byte so much `further` than all that has come; with what was sent, and further lines.
+    fn failure(&self, text: &str, further: usize, lines: &[(&str, String)]) -> Failure {
+        let sent = ("sent", transcript::describe(self.stream.as_raw_fd(), further));
+        let mut text = text.to_owned();
+        for (word, line) in [&[sent], lines].concat() {
+            text.push_str(&format!("\n{word:9} {line}"));
+        }
+        Failure(text)
     }
 
     /// Sends a message and waits for its answer.
@@ -209,6 +229,7 @@ impl Client {
     /// # Errors
     /// Something else comes, or too little.
     pub fn expect(&mut self, expected: &[u8]) -> Outcome {
+        let connection = self.stream.as_raw_fd();
         let mut received = 0;
         let mut buffer = vec![0; expected.len().clamp(1, 64 * 1024)];
         while received < expected.len() {
@@ -222,20 +243,23 @@ impl Client {
                 Err(error) => Err(format!("receiving: {error}")),
             }
             .map_err(|text| {
-                Failure(format!("{text}, after {received} of {} bytes", expected.len()))
+                let text = format!("{text}, after {received} of {} bytes", expected.len());
+                self.failure(&text, 0, &[("missing", excerpt(&expected[received..], 0))])
             })?;
             let owed = &expected[received..][..length];
             if let Some(at) = (0..length).find(|&at| buffer[at] != owed[at]) {
                 let around = at.saturating_sub(4)..(at + 4).min(length);
-                return Err(Failure(format!(
+                let text = format!(
                     "byte {} of {} is wrong: expected ..{}.., received ..{}..",
                     received + at,
                     expected.len(),
                     owed[around.clone()].escape_ascii(),
                     buffer[around].escape_ascii()
-                )));
+                );
+                return Err(self.failure(&text, at, &[]));
             }
             received += length;
+            transcript::received(connection, length);
         }
         Ok(())
     }
@@ -245,14 +269,19 @@ impl Client {
     /// # Errors
     /// Something else comes, or nothing.
     pub fn expect_end(&mut self, reset: bool) -> Outcome {
-        match self.read(&mut [0; 64]) {
+        let mut buffer = [0; 64];
+        match self.read(&mut buffer) {
             Ok(0) => Ok(()),
-            Ok(length) => Err(Failure(format!("{length} bytes more than are owed"))),
+            Ok(length) => {
+                let received = ("received", excerpt(&buffer[..length], 0));
+                Err(self.failure(&format!("{length} bytes more than are owed"), 0, &[received]))
+            }
             Err(error) if reset && error.kind() == ErrorKind::ConnectionReset => Ok(()),
             Err(error) if is_timeout(&error) => {
-                Err(Failure(format!("the connection is still open after {:?}", patience())))
+                let text = format!("the connection is still open after {:?}", patience());
+                Err(self.failure(&text, 0, &[]))
             }
-            Err(error) => Err(Failure(format!("expected the end: {error}"))),
+            Err(error) => Err(self.failure(&format!("expected the end: {error}"), 0, &[])),
         }
     }
 

@@ -15,7 +15,9 @@ mod cases;
 mod client;
 pub mod in_process;
 mod own;
+mod process;
 mod talkers;
+mod transcript;
 
 pub use ::client::raise_descriptor_limit;
 pub use cases::cases;
@@ -24,6 +26,8 @@ pub use own::{
     example, idle_costs_nothing, idle_memory, memory_of_idle_peers, reports_unwritable_output,
 };
 use subprocess::Server;
+
+use crate::process::Process;
 
 /// What a server may promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,13 +40,15 @@ pub enum Promise {
     Concurrency,
     /// The server does not pile up what a peer does not fetch.
     Backpressure,
+    /// The server goes on: it does not grow, does not spin, and does not die of what happens to every process.
+    Endurance,
+    /// SIGTERM and SIGINT end it, and nobody loses what was on its way.
+    Lifecycle,
     /// Out of descriptors, the server serves the peers that are there, and new ones again when there is room.
     Descriptors,
     /// `--max-clients` and `--idle-timeout`.
     Limits,
-    /// It starts, fails to start and stops as it should.
-    Lifecycle,
-    /// The command line that all stages share.
+    /// The command line that all stages share, and what it says when it cannot start.
     Arguments,
     /// `--stats` and `--trace`.
     Statistics,
@@ -50,28 +56,38 @@ pub enum Promise {
 
 impl Promise {
     /// All of them: what an event-driven server promises.
-    pub const ALL: [Promise; 9] = [
+    pub const ALL: [Promise; 10] = [
         Promise::Protocol,
         Promise::Isolation,
         Promise::Concurrency,
         Promise::Backpressure,
+        Promise::Endurance,
+        Promise::Lifecycle,
         Promise::Descriptors,
         Promise::Limits,
-        Promise::Lifecycle,
         Promise::Arguments,
         Promise::Statistics,
     ];
 
     /// What a server promises that serves one client at a time.
-    pub const SEQUENTIAL: [Promise; 7] = [
+    pub const SEQUENTIAL: [Promise; 8] = [
         Promise::Protocol,
         Promise::Isolation,
         Promise::Backpressure,
-        Promise::Limits,
+        Promise::Endurance,
         Promise::Lifecycle,
+        Promise::Limits,
         Promise::Arguments,
         Promise::Statistics,
     ];
+
+    /// Whether any server of the protocol can keep it, without this course's options and messages.
+    pub fn is_core(self) -> bool {
+        !matches!(
+            self,
+            Promise::Descriptors | Promise::Limits | Promise::Arguments | Promise::Statistics
+        )
+    }
 }
 
 /// One thing to be tested.
@@ -103,7 +119,19 @@ impl Case {
     /// # Errors
     /// It does not hold.
     pub fn run(&self, target: &Target) -> Result<(), Failure> {
-        (self.run)(target)
+        let outcome = (self.run)(target).map_err(|Failure(mut text)| {
+            if let Some(fate) = process::fate_of_last() {
+                text.push_str(&format!("\nserver    {fate}"));
+            }
+            Failure(text)
+        });
+        process::end();
+        outcome
+    }
+
+    /// What usually causes this failure.
+    pub fn hint(&self, failure: &str) -> &'static str {
+        cases::hints::hint(self.name, failure)
     }
 }
 
@@ -152,18 +180,19 @@ impl Target {
     }
 
     /// A new server, with further arguments.
-    fn start(&self, further: &[&str]) -> Result<Server, Failure> {
+    fn start(&self, further: &[&str]) -> Result<Process, Failure> {
         self.start_with(None, further)
     }
 
     /// A new server, with a limit of open files and further arguments.
-    fn start_with(&self, descriptors: Option<u64>, further: &[&str]) -> Result<Server, Failure> {
+    fn start_with(&self, descriptors: Option<u64>, further: &[&str]) -> Result<Process, Failure> {
         if !matches!(self, Target::Unannounced(..)) {
             let (program, arguments) = self.with_port("0", further)?;
-            return Ok(match descriptors {
+            let server = match descriptors {
                 Some(number) => Server::start_with_descriptors(number, program, arguments),
                 None => Server::start(program, arguments),
-            }?);
+            };
+            return Ok(Process::new(server?));
         }
         // Another process may take the port meanwhile: then try another port.
         let mut attempts = 3;
@@ -173,20 +202,29 @@ impl Target {
             let (program, arguments) = self.with_port(&address.port().to_string(), further)?;
             match Server::start_unannounced(descriptors, program, arguments, address) {
                 Err(_) if attempts > 0 => {}
-                result => return Ok(result?),
+                result => return Ok(Process::new(result?)),
             }
         }
     }
 
+    /// A new server whose standard output nobody reads after its first line.
+    fn start_unread(&self) -> Result<Process, Failure> {
+        let address = subprocess::free_address()?;
+        let unannounced = matches!(self, Target::Unannounced(..)).then_some(address);
+        let port = unannounced.map_or(0, |address| address.port());
+        let (program, arguments) = self.with_port(&port.to_string(), &[])?;
+        Ok(Process::new(Server::start_unread(program, arguments, unannounced)?))
+    }
+
     /// A new server on the port of an earlier one.
-    fn start_on(&self, address: SocketAddr) -> Result<Server, Failure> {
+    fn start_on(&self, address: SocketAddr) -> Result<Process, Failure> {
         let (program, arguments) = self.with_port(&address.port().to_string(), &[])?;
-        Ok(match self {
+        Ok(Process::new(match self {
             Target::Unannounced(..) => {
                 Server::start_unannounced(None, program, arguments, address)?
             }
             _ => Server::start(program, arguments)?,
-        })
+        }))
     }
 
     /// Runs the command when it must fail, and so ends by itself.
@@ -223,7 +261,7 @@ fn with_port(arguments: &[OsString], port: &str) -> impl Iterator<Item = OsStrin
 /// The server that a case talks to.
 struct Subject {
     address: SocketAddr,
-    process: Option<Server>,
+    process: Option<Process>,
 }
 
 /// The `main` of a stage's `tests/check.rs` (`harness = false`): every case of the promises that the stage makes, each
@@ -245,7 +283,11 @@ pub fn harness(
             let target = target.clone();
             let name = [&[case.name], *arguments].concat().join(" ");
             let obstructed = case.obstacle(&target).is_some();
-            let trial = Trial::test(name, move || Ok(case.run(&target)?));
+            let hinted = |Failure(text)| {
+                let hint = case.hint(&text);
+                Failure(format!("{text}\nhint      {hint}"))
+            };
+            let trial = Trial::test(name, move || Ok(case.run(&target).map_err(hinted)?));
             trials.push(trial.with_ignored_flag(obstructed));
         }
     }

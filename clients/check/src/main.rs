@@ -1,15 +1,21 @@
 //! `check HOST PORT` or `check --cmd 'STAGE {port}'`: runs the cases and says which hold.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fmt;
-use std::io::{self, Write};
+use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use check::{Case, Target, cases};
 use clap::Parser;
-use serde_json::json;
+use client::{progress, so_far};
+
+mod report;
+
+use report::{Outcome, Report, print, wrapped};
+
+/// Why a stranger's server is not asked for more, unless --all says so.
+const NOT_CORE: &str = "this course's own options and messages, --all runs them";
 
 /// Checks a server of the course's protocol: conformance, faults, and what it does when things run out
 #[derive(Parser)]
@@ -37,21 +43,40 @@ struct Arguments {
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
 
-    /// How long the server may take for anything, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    timeout: u64,
+    /// Run only what any server of the protocol can promise: no options and messages of this course's own
+    ///
+    /// This is so anyway for a command that does not print `Listening on ADDRESS`.
+    #[arg(long, conflicts_with = "all")]
+    core: bool,
+
+    /// Run all cases, whatever the command prints
+    #[arg(long)]
+    all: bool,
+
+    /// Go on even if the server does not greet
+    #[arg(long)]
+    keep_going: bool,
+
+    /// How long the server may take for anything: `5`, `5s`, `500ms`
+    #[arg(long, value_name = "TIME", default_value = "20s",
+          value_parser = client::duration(Duration::from_millis(1), Duration::from_secs(3600)))]
+    timeout: Duration,
 
     /// Print one JSON object for each case
     #[arg(long)]
     json: bool,
+
+    /// Also write the results to FILE, as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // A Ctrl-C reaches the server that is being checked too, a kill does not.
     let handler = ctrlc::set_handler(|| {
-        subprocess::kill_all();
-        std::process::exit(130);
+        // From here on no case can end: each asks first how its server fared.
+        so_far::stopped(subprocess::kill_all);
     });
     match handler.map_err(io::Error::other).and_then(|()| try_main(&arguments)) {
         Ok(true) => ExitCode::SUCCESS,
@@ -64,73 +89,90 @@ fn main() -> ExitCode {
 }
 
 fn try_main(arguments: &Arguments) -> io::Result<bool> {
-    let selected = |case: &&Case| {
+    let is_selected = |case: &&Case| {
         arguments.only.is_empty()
             || arguments.only.iter().any(|name| case.name.contains(name.as_str()))
     };
-    let selected: Vec<_> = cases().iter().filter(selected).collect();
+    let mut selected: Vec<_> = cases().iter().filter(is_selected).collect();
+    if arguments.list && arguments.core {
+        selected.retain(|case| case.promise.is_core());
+    }
     if selected.is_empty() {
         return Err(io::Error::other("no case has such a name; --list shows them"));
     }
     if arguments.list {
         for case in selected {
             let promise = format!("{:?}", case.promise);
-            print(format_args!("{promise:12} {:26} {}", case.name, case.about))?;
+            let line = format!("{promise:12} {:26} {}", case.name, case.about);
+            print(&wrapped(&line, 12 + 1 + 26 + 1))?;
         }
         return Ok(true);
     }
-    check::set_patience(Duration::from_secs(arguments.timeout));
+    check::set_patience(arguments.timeout);
+    let mut report = Report::new(arguments.json, arguments.junit.clone(), selected.len())?;
     let target = target(arguments)?;
-    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    let mut obstacles = BTreeSet::new();
+    // A command that says where it listens, in this course's words, is one of its servers, or wants to be one. And who
+    // names a case means it.
+    let all = arguments.all
+        || !arguments.core && (matches!(target, Target::Command(..)) || !arguments.only.is_empty());
+    let mut stopped = None;
     for case in selected {
+        let not_core = (!all && !case.promise.is_core()).then_some(NOT_CORE);
+        let obstacle = match target {
+            // Here --all would not help.
+            Target::Running(_) => case.obstacle(&target).or(not_core),
+            _ => not_core.or(case.obstacle(&target)),
+        }
+        .or(stopped);
         let started = Instant::now();
-        let obstacle = case.obstacle(&target);
-        let outcome = if obstacle.is_some() { Ok(()) } else { case.run(&target) };
-        let (word, count) = match (&outcome, obstacle) {
-            (_, Some(_)) => ("skipped", &mut skipped),
-            (Ok(()), None) => ("ok", &mut passed),
-            (Err(_), None) => ("FAILED", &mut failed),
+        let outcome = match obstacle {
+            Some(obstacle) => Outcome::Skipped(obstacle.to_owned()),
+            None => {
+                report.begins(case);
+                run(case, &target)
+            }
         };
-        *count += 1;
-        let failure = outcome.err().map(|failure| failure.to_string());
-        if arguments.json {
-            let seconds = started.elapsed().as_secs_f64();
-            let line = json!({"case": case.name, "promise": format!("{:?}", case.promise), "outcome": word,
-                              "failure": failure, "seconds": seconds});
-            print(format_args!("{line}"))?;
-        } else {
-            print(format_args!("{word:7} {:26} {}", case.name, case.about))?;
-            if let Some(obstacle) = obstacle {
-                obstacles.insert(obstacle);
-            }
-            if let Some(failure) = failure {
-                print(format_args!("        {failure}"))?;
-            }
+        let failed = matches!(outcome, Outcome::Failed(_));
+        report.add(case, outcome, started.elapsed())?;
+        if failed && case.name == "greeting" && !arguments.keep_going {
+            stopped = Some("the greeting failed, --keep-going goes on all the same");
+        }
+        if let (true, Target::Running(address)) = (failed, &target)
+            && !subprocess::is_there(*address)
+        {
+            stopped = Some("the server is not there any more");
         }
     }
-    if !arguments.json {
-        print(format_args!("{passed} passed, {failed} failed, {skipped} skipped"))?;
-        for obstacle in obstacles {
-            print(format_args!("(skipped: {obstacle})"))?;
-        }
-    }
-    Ok(failed == 0)
+    report.end()?;
+    Ok(report.failed() == 0)
 }
 
-/// Prints a line. If the reader has left, the exit code still tells what holds.
-fn print(line: fmt::Arguments<'_>) -> io::Result<()> {
-    client::printed(writeln!(io::stdout(), "{line}"))
+/// Runs a case; a terminal shows which, as long as it takes.
+fn run(case: &Case, target: &Target) -> Outcome {
+    let spinner = progress::spinner(&format!("{}: {}", case.name, case.about));
+    let outcome = case.run(target);
+    spinner.finish_and_clear();
+    match outcome {
+        Ok(()) => Outcome::Passed,
+        Err(failure) => Outcome::Failed(failure.to_string()),
+    }
 }
 
 fn target(arguments: &Arguments) -> io::Result<Target> {
     if let Some(command) = &arguments.command {
         let mut words = command.split_whitespace().map(OsString::from);
         let program = words.next().ok_or_else(|| io::Error::other("the command is empty"))?;
-        return Target::command(program, words.collect());
+        let spinner =
+            progress::spinner("starting the command to see whether it says where it listens");
+        let target = Target::command(program, words.collect());
+        spinner.finish_and_clear();
+        return target;
     }
     let (Some(host), Some(port)) = (&arguments.host, arguments.port) else {
         return Err(io::Error::other("no server to check"));
     };
-    Ok(Target::Running(client::listening_address(host, port)?))
+    client::resolve(host, port)?
+        .find(|&address| subprocess::is_there(address))
+        .map(Target::Running)
+        .ok_or_else(|| io::Error::other(format!("no server listens on {host}:{port}")))
 }

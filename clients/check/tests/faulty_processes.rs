@@ -5,16 +5,18 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use check::{Case, Outcome, Target, cases, ensure};
 use libtest_mimic::Trial;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::unistd::Pid;
 use protocol::Session;
+use subprocess::Terminal;
 
 /// A fault, the case that must catch it, and what that case must say.
 const FAULTS: &[(&str, &str, &str)] = &[
@@ -26,7 +28,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("ignores-arguments", "ipv6", "it listens on 127.0.0.1"),
     ("ignores-arguments", "unresolvable-host", "still runs"),
     ("ignores-arguments", "foreign-address", "still runs"),
-    ("panics-on-a-taken-port", "port-taken", "expected 1"),
+    ("panics-on-a-taken-port", "port-taken", "expected exit code 1"),
     ("dies-of-signals", "sigterm", "signal: 15"),
     ("dies-of-signals", "sigint", "signal: 2"),
     ("ignores-signals", "sigterm-with-peers", "did not end"),
@@ -45,6 +47,15 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("spins", "out-of-descriptors", "of CPU time in one idle second"),
     ("complains-each-time", "out-of-descriptors", "warnings for one shortage"),
     ("never-complains", "out-of-descriptors", "nothing in the log"),
+    ("burns-a-core", "idle", "of CPU time in"),
+    ("spins-on-an-urgent-byte", "urgent-byte", "of CPU time in"),
+    ("leaks-1-KiB", "2000-connections", "it has grown by"),
+    ("dies-at-the-1000th", "2000-connections", "it has ended with exit status: 3"),
+    ("dies-of-sigpipe", "broken-pipe", "it has ended with signal: 13"),
+    ("minds-being-stopped", "stopped", "the server closed the connection"),
+    ("prints-each-client", "output-closed", "failed printing to stdout"),
+    ("leaves-zombies", "no-zombies", "zombies"),
+    ("panics-on-an-error", "no-panic", "its log has: thread"),
     ("serves-one-at-a-time", "silent-peer", "nothing came"),
     ("serves-one-at-a-time", "open-message-peer", "nothing came"),
     ("serves-one-at-a-time", "peer-that-does-not-read", "nothing came"),
@@ -53,6 +64,19 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("counts-wrongly", "stats", "not 3 clients"),
     ("traces-no-ends", "trace", "0 times accept"),
     ("leaves-its-trace-open", "trace", "it is not JSON"),
+];
+
+/// Faults that only Linux's /proc shows.
+const IN_PROC: &[&str] = &[
+    "grows",
+    "piles-up-slowly",
+    "holds-30-MiB",
+    "spins",
+    "leaks-descriptors",
+    "burns-a-core",
+    "spins-on-an-urgent-byte",
+    "leaks-1-KiB",
+    "leaves-zombies",
 ];
 
 fn main() -> ExitCode {
@@ -70,15 +94,18 @@ fn main() -> ExitCode {
     trials.push(Trial::test("a-script-that-stays", || Ok(staying_script()?)));
     trials.push(Trial::test("a-script-that-becomes-the-server", || Ok(becoming_script()?)));
     trials.push(Trial::test("a-command-that-does-not-listen", || Ok(not_listening()?)));
+    trials.push(Trial::test("a-server-that-dies-of-a-reset", || Ok(dies_of_a_reset()?)));
+    trials.push(Trial::test("a-server-that-does-not-greet", || Ok(does_not_greet()?)));
+    trials.push(Trial::test("a-server-that-ends-at-once", || Ok(ends_at_once()?)));
+    trials.push(Trial::test("a-stranger-out-of-descriptors", || Ok(leaves_in_the_backlog()?)));
+    trials.push(Trial::test("stopped-by-ctrl-c", || Ok(stopped_by_ctrl_c()?)));
+    trials.push(Trial::test("at-a-terminal", || Ok(at_a_terminal()?)));
     libtest_mimic::run(&options, trials).exit_code()
 }
 
 fn trial(&(fault, name, expected): &'static (&str, &str, &str)) -> Trial {
     Trial::test(format!("{fault} {name}"), move || {
-        if cfg!(not(target_os = "linux"))
-            && ["grows", "piles-up-slowly", "holds-30-MiB", "spins", "leaks-descriptors"]
-                .contains(&fault)
-        {
+        if cfg!(not(target_os = "linux")) && IN_PROC.contains(&fault) {
             eprintln!("{fault}: skipped, this system has no /proc to see it in");
             return Ok(());
         }
@@ -158,11 +185,168 @@ fn not_listening() -> Outcome {
     })
 }
 
+/// The command `check`, about the server with this fault.
+fn check(fault: &str, options: &[&str]) -> io::Result<Command> {
+    let (program, _) = faulty("")?;
+    let server = format!("{} serve {fault} {{port}}", program.display());
+    let mut check = Command::new(env!("CARGO_BIN_EXE_check"));
+    check.args(["--cmd", &server]).args(options);
+    Ok(check)
+}
+
+/// `check` looks whether the server is there, and that kills no server: the case that is about a reset fails, and no other.
+fn dies_of_a_reset() -> Outcome {
+    let names = ["--only", "greeting", "--only", "transcripts", "--only", "reset-idle"];
+    let output = check("dies-of-a-reset", &names)?.output()?;
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let words: Vec<_> = stdout.lines().map(|line| line.split(' ').next().unwrap_or("")).collect();
+    ensure(words[..3] == ["ok", "ok", "FAILED"], || format!("{output:?}"))?;
+    for text in [
+        "\n        server    it has ended with exit status: 4",
+        "\n        hint      an error of recv",
+    ] {
+        ensure(stdout.contains(text), || format!("no `{text}`: {stdout}"))?;
+    }
+    ensure(stdout.ends_with("\n2 passed, 1 failed, 0 skipped\n"), || stdout.to_string())
+}
+
+/// It is not asked anything else then, unless that is wanted; and a stranger's server is not asked for this course's options.
+fn does_not_greet() -> Outcome {
+    let path = std::env::temp_dir().join(format!("check-junit-{}.xml", std::process::id()));
+    let junit = path.to_string_lossy();
+    let options = ["--timeout", "200ms", "--junit", &junit];
+    let output = check("does-not-greet", &options)?.output()?;
+    let written = fs::read_to_string(&path);
+    let _ = fs::remove_file(&path);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    ensure(output.status.code() == Some(1), || format!("{output:?}"))?;
+    let end = stdout.lines().last().unwrap_or_default();
+    for text in [
+        "0 passed, 1 failed, ",
+        "the greeting failed, --keep-going goes on all the same: transcripts, ",
+        "; this course's own options and messages, --all runs them: ",
+        "Limits",
+    ] {
+        ensure(end.contains(text), || format!("no `{text}`: {stdout}"))?;
+    }
+    let written = written?;
+    let number = cases().len();
+    for text in [
+        &format!(
+            "<testsuite name=\"check\" tests=\"{number}\" failures=\"1\" errors=\"0\" skipped=\"{}\"",
+            number - 1
+        ),
+        "<testcase classname=\"Protocol\" name=\"greeting\" time=\"",
+        "<failure message=\"the greeting: nothing came for 200ms, after 0 of 1 bytes\">",
+        "missing   &quot;*&quot;",
+        "<skipped message=\"the greeting failed, ",
+    ] {
+        ensure(written.contains(text), || format!("no `{text}`: {written}"))?;
+    }
+
+    let options =
+        ["--timeout", "200ms", "--keep-going", "--json", "--only", "greeting", "--only", "state"];
+    let output = check("does-not-greet", &options)?.output()?;
+    let objects: Vec<serde_json::Value> = serde_json::Deserializer::from_slice(&output.stdout)
+        .into_iter()
+        .collect::<Result<_, _>>()
+        .map_err(io::Error::from)?;
+    let names: Vec<_> = objects.iter().filter_map(|object| object["case"].as_str()).collect();
+    ensure(names == ["greeting", "state"], || format!("{output:?}"))?;
+    let hint = "the state is kept for each read instead of for each connection";
+    ensure(objects[1]["hint"] == hint && objects[1]["outcome"] == "FAILED", || {
+        format!("{output:?}")
+    })
+}
+
+fn ends_at_once() -> Outcome {
+    let output = check("ends-at-once", &[])?.output()?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure(output.status.code() == Some(1) && stderr.lines().count() == 1, || {
+        format!("{output:?}")
+    })?;
+    ensure(stderr.ends_with("; it ended with exit status: 7: no configuration\n"), || {
+        stderr.to_string()
+    })
+}
+
+/// The protocol does not forbid it, and this course's servers do.
+fn leaves_in_the_backlog() -> Outcome {
+    let (program, mut arguments) = faulty("leaves-newcomers-waiting")?;
+    arguments.push("{port}".into());
+    case("out-of-descriptors").run(&Target::Unannounced(program, arguments))
+}
+
+/// A terminal shows which case takes so long. What was found is said, and no server stays behind.
+fn stopped_by_ctrl_c() -> Outcome {
+    let options = ["--timeout", "60s", "--only", "greeting", "--only", "silent-peer"];
+    let terminal = Terminal::new(80)?;
+    let mut check = check("serves-one-at-a-time", &options)?
+        .stdout(Stdio::piped())
+        .stderr(terminal.stdio()?)
+        .spawn()?;
+    let mut stdout = BufReader::new(check.stdout.take().expect("it is piped"));
+    let mut first = String::new();
+    stdout.read_line(&mut first)?;
+    // The server of the case that hangs.
+    let mut servers = String::new();
+    let mut process = 0;
+    if cfg!(target_os = "linux") {
+        check::wait_until("it has a server", || {
+            let pid = check.id();
+            let path = format!("/proc/{pid}/task/{pid}/children");
+            servers = fs::read_to_string(path).unwrap_or_default();
+            process = servers.trim().parse().unwrap_or_default();
+            process > 0
+        })?;
+    }
+    let patience = Duration::from_secs(10);
+    terminal.wait_for("silent-peer: a peer that says nothing", patience)?;
+    kill(Pid::from_raw(check.id() as i32), Signal::SIGINT)?;
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest)?;
+    let output = check.wait_with_output()?;
+    ensure(output.status.code() == Some(130), || format!("{output:?}"))?;
+    terminal.wait_for("stopped\r\n", patience)?;
+    ensure(first.starts_with("ok      greeting"), || first)?;
+    let expected = "1 passed, 0 failed, 0 skipped, 1 not run: stopped in silent-peer\n";
+    ensure(rest == expected, || format!("{rest:?}"))?;
+    ensure(process == 0 || !is_running(process), || format!("the server {process} still runs"))
+}
+
+/// Not even as what init has not reaped yet.
+fn is_running(process: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z'))
+}
+
+/// The list fits a terminal of 80 columns; elsewhere each case has one line.
+fn at_a_terminal() -> Outcome {
+    let mut list = Command::new(env!("CARGO_BIN_EXE_check"));
+    list.arg("--list");
+    let plain = String::from_utf8_lossy(&list.output()?.stdout).into_owned();
+    ensure(plain.lines().count() == cases().len(), || plain.clone())?;
+    let terminal = Terminal::new(80)?;
+    let status = list.stdout(terminal.stdio()?).status()?;
+    ensure(status.success(), || format!("{status}"))?;
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    check::wait_until("all is on the terminal", || words(&terminal.shown()) == words(&plain))
+        .map_err(|failure| check::Failure(format!("{failure}: {}", terminal.shown())))?;
+    let shown = terminal.shown();
+    ensure(shown.lines().count() > cases().len(), || shown.clone())?;
+    ensure(shown.lines().all(|line| line.chars().count() <= 80), || shown.clone())
+}
+
 /// The faulty server: a thread per peer, and its main thread waits for the signal.
 mod server {
     use super::*;
+    use std::os::fd::{AsFd, AsRawFd};
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use nix::sys::signal::{SigHandler, signal};
+    use nix::sys::socket::{MsgFlags, send};
 
     static CLIENTS: AtomicUsize = AtomicUsize::new(0);
 
@@ -183,7 +367,11 @@ mod server {
         }
         // A port that is taken is a panic: exit code 101.
         let listener = TcpListener::bind(("127.0.0.1", port)).expect("a free port");
-        if fault != "does-not-announce-itself" {
+        if fault == "ends-at-once" {
+            eprintln!("no configuration");
+            return ExitCode::from(7);
+        }
+        if !["does-not-announce-itself", "does-not-greet", "dies-of-a-reset"].contains(&fault) {
             println!("Listening on {}", listener.local_addr().expect("it is bound"));
         }
         let trace = arguments.iter().position(|word| word == "--trace");
@@ -193,6 +381,15 @@ mod server {
             let event = r#"{"name":"accept","ph":"B","pid":1,"tid":1,"ts":1}"#;
             let end = if fault == "leaves-its-trace-open" { ",\n" } else { "\n]\n" };
             fs::write(path, format!("[\n{event}{end}")).expect("a writable trace");
+        }
+        if fault == "burns-a-core" {
+            thread::spawn(spin);
+        }
+        if fault == "dies-of-sigpipe" {
+            // SAFETY: it is the default action, no handler.
+            #[allow(unsafe_code)]
+            let result = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+            result.expect("SIGPIPE has a default action");
         }
         thread::spawn(move || accept_all(&listener, fault));
         if fault == "dies-of-signals" || fault == "ignores-signals" {
@@ -231,11 +428,7 @@ mod server {
                         eprintln!("WARN out of descriptors");
                     }
                     if !short && fault == "spins" {
-                        thread::spawn(|| {
-                            loop {
-                                std::hint::spin_loop()
-                            }
-                        });
+                        thread::spawn(spin);
                     }
                     short = true;
                 }
@@ -243,9 +436,30 @@ mod server {
         }
     }
 
+    fn spin() {
+        loop {
+            std::hint::spin_loop();
+        }
+    }
+
     fn serve(mut stream: TcpStream, fault: &str) {
         static LEAKED: Mutex<Vec<TcpStream>> = Mutex::new(Vec::new());
+        static LEAKED_MEMORY: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+        static TOTAL: AtomicUsize = AtomicUsize::new(0);
         CLIENTS.fetch_add(1, Ordering::SeqCst);
+        if TOTAL.fetch_add(1, Ordering::SeqCst) == 999 && fault == "dies-at-the-1000th" {
+            std::process::exit(3);
+        }
+        match fault {
+            "leaks-1-KiB" => LEAKED_MEMORY.lock().expect("no panic").push(vec![1; 1024]),
+            "prints-each-client" => println!("a client"),
+            "leaves-zombies" => drop(Command::new("true").spawn()),
+            "minds-being-stopped" => {
+                // recv with a time limit is not restarted.
+                let _ = stream.set_read_timeout(Some(Duration::from_secs(3600)));
+            }
+            _ => {}
+        }
         if fault == "says-too-much" {
             eprintln!("Calling recv...");
         }
@@ -257,17 +471,32 @@ mod server {
         {
             leaked.push(copy);
         }
-        let _ = exchange(&mut stream, fault);
+        let result = exchange(&mut stream, fault);
+        match fault {
+            "panics-on-an-error" => result.unwrap(),
+            "dies-of-a-reset" if result.is_err() => std::process::exit(4),
+            _ => {}
+        }
         let _ = stream.shutdown(std::net::Shutdown::Both);
         CLIENTS.fetch_sub(1, Ordering::SeqCst);
     }
 
+    /// Waits for bytes and for urgent ones, and says whether there are bytes.
+    fn is_readable(stream: &TcpStream) -> io::Result<bool> {
+        let mut descriptors = [PollFd::new(stream.as_fd(), PollFlags::POLLIN | PollFlags::POLLPRI)];
+        poll(&mut descriptors, PollTimeout::NONE)?;
+        Ok(descriptors[0].revents() != Some(PollFlags::POLLPRI))
+    }
+
     fn exchange(stream: &mut TcpStream, fault: &str) -> io::Result<()> {
-        stream.write_all(b"*")?;
+        if fault != "does-not-greet" {
+            stream.write_all(b"*")?;
+        }
         let (mut session, mut reply) = (Session::new(), Vec::new());
         let (mut hoard, mut ballast) = (Vec::new(), Vec::new());
         let mut buffer = vec![0; 64 * 1024];
         loop {
+            while fault == "spins-on-an-urgent-byte" && !is_readable(stream)? {}
             let length = stream.read(&mut buffer)?;
             if length == 0 {
                 return stream.write_all(&hoard);
@@ -289,7 +518,11 @@ mod server {
                 "holds-30-MiB" => hoard.len() < 30 << 20,
                 _ => false,
             };
-            if piles_up && reply.len() > 64 {
+            if fault == "dies-of-sigpipe" {
+                // std's own sends ask for no signal.
+                send(stream.as_raw_fd(), &reply, MsgFlags::empty())?;
+                reply.clear();
+            } else if piles_up && reply.len() > 64 {
                 hoard.append(&mut reply);
             } else {
                 stream.write_all(&reply)?;

@@ -152,16 +152,23 @@ impl Server {
         let announces = loop {
             match server.first_line.recv_timeout(Duration::from_millis(10)) {
                 Ok(line) if address_in(&line).is_some() => break true,
-                // Something else: a server with words of its own.
-                Ok(_) | Err(_) if is_there(address) => {
-                    // It listens; the line should have come by now, but the machine may be loaded.
-                    let line = server.first_line.recv_timeout(Duration::from_secs(1));
-                    break line.is_ok_and(|line| address_in(&line).is_some());
-                }
                 _ if Instant::now() >= deadline || server.reap()?.is_some() => {
                     let error = server.failed_to_start(&format!("does not listen on {address}"));
                     let _ = signal::killpg(Pid::from_raw(group), Signal::SIGKILL);
                     return Err(error);
+                }
+                // Something else: a server with words of its own.
+                _ if is_there(address) => {
+                    // It listens; the line should have come by now, but the machine may be loaded.
+                    let line = server.first_line.recv_timeout(Duration::from_secs(1));
+                    if line.as_ref().is_ok_and(|line| address_in(line).is_some()) {
+                        break true;
+                    }
+                    // Or the port was another process's in the end, and this one has left.
+                    thread::sleep(Duration::from_millis(100));
+                    if server.reap()?.is_none() {
+                        break false;
+                    }
                 }
                 // Not yet. And if it has closed its output, nothing else pauses us.
                 _ => thread::sleep(Duration::from_millis(5)),

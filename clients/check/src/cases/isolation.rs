@@ -85,7 +85,10 @@ pub(super) fn send_for_as_long_as_it_takes(
     let deadline = Instant::now() + patience();
     while sent < limit && Instant::now() < deadline {
         match client.stream.write(&block) {
-            Ok(taken) => sent += taken,
+            Ok(taken) => {
+                client.will_send(&block[..taken]);
+                sent += taken;
+            }
             Err(error) if is_timeout(&error) => break,
             Err(error) => return Err(error.into()),
         }

@@ -1,21 +1,20 @@
-//! It starts, fails to start and stops as it should.
+//! SIGTERM and SIGINT end it, and nobody loses what was on its way.
 
 use std::io::ErrorKind;
-use std::net::TcpListener;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use protocol::reference::reply_to;
-use subprocess::{Finished, Server};
+use subprocess::Finished;
 
 use super::isolation::send_without_reading;
 use crate::client::{Client, Failure, Outcome, ensure};
+use crate::process::Process;
 use crate::talkers::{Talker, read_all, talkers};
 use crate::{Case, Promise, Target};
 
 pub(super) const CASES: &[Case] = &[
-    case("port-taken", "a taken port is one line on stderr and exit code 1", port_taken),
     case("sigterm", "SIGTERM ends an idle server with exit code 0", |t| idle(t, Signal::SIGTERM)),
     case("sigint", "so does SIGINT", |t| idle(t, Signal::SIGINT)),
     case(
@@ -43,24 +42,16 @@ const fn case(name: &'static str, about: &'static str, run: fn(&Target) -> Outco
     Case { name, promise: Promise::Lifecycle, about, needs_process: true, obstacle: || None, run }
 }
 
-fn port_taken(target: &Target) -> Outcome {
-    let taken = TcpListener::bind("127.0.0.1:0")?;
-    let address = taken.local_addr()?;
-    let output = target.run(&address.port().to_string(), &[])?;
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    ensure(output.status.code() == Some(1), || format!("exit {}, expected 1", output.status))?;
-    let expected = format!("error: cannot listen on {address}: Address already in use\n");
-    ensure(stderr == expected, || format!("expected {expected:?}, received {stderr:?}"))
-}
-
 /// It has ended as it should.
 fn ended_well(finished: &Finished) -> Outcome {
     ensure(finished.status.success(), || {
-        format!("it ended with {}: {}", finished.status, finished.stderr.trim_end())
+        let said = finished.last_output();
+        let said = if said.is_empty() { said } else { format!("; it said last: {said}") };
+        format!("it ended with {}{said}", finished.status)
     })
 }
 
-fn stop(server: Server, signal: Signal) -> Outcome {
+fn stop(server: Process, signal: Signal) -> Outcome {
     server.signal(signal)?;
     ended_well(&server.wait(Duration::from_secs(10))?)
 }
@@ -154,7 +145,7 @@ fn deaf(target: &Target) -> Outcome {
 
 /// Tells the server to stop; returns how many bytes its talking peers got, and how it ended.
 pub(super) fn stopped_while_they_talk(
-    server: Server,
+    server: Process,
     talkers: Vec<Talker>,
 ) -> Result<(usize, Finished), Failure> {
     server.signal(Signal::SIGTERM)?;

@@ -4,9 +4,8 @@ use std::io::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use subprocess::Server;
-
 use crate::client::{Client, Outcome, ensure, is_timeout, wait_until};
+use crate::process::Process;
 use crate::{Case, Promise, Target};
 
 pub(super) const CASES: &[Case] = &[
@@ -74,7 +73,7 @@ fn idle_timeout(target: &Target) -> Outcome {
     ends_well(server)
 }
 
-fn ends_well(server: Server) -> Outcome {
+fn ends_well(server: Process) -> Outcome {
     let finished = server.stop()?;
     ensure(finished.status.success(), || format!("it ended with {}", finished.status))
 }

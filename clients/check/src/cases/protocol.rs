@@ -47,9 +47,7 @@ fn transcripts(target: &Target) -> Outcome {
     for (message, reply) in transcripts {
         let mut client = Client::greeted(server.address)?;
         client.send(message)?;
-        client.expect(reply).map_err(|Failure(text)| {
-            Failure(format!("{} answered with: {text}", message.escape_ascii()))
-        })?;
+        client.expect(reply)?;
         client.half_close()?;
         client.expect_end(false)?;
     }
@@ -166,6 +164,7 @@ fn send_letters(client: &Client, length: usize) -> Result<(JoinHandle<Outcome>, 
     message.extend((0..length).map(|index| b'a' + (index % 23) as u8));
     message.push(b'$');
     let expected = reply_to(&message);
+    client.will_send(&message);
     let mut sender = Client { stream: client.stream.try_clone()? };
     let sender = thread::spawn(move || {
         sender.send(&message)?;
@@ -184,6 +183,7 @@ fn pipelined(target: &Target) -> Outcome {
     let messages: Vec<u8> =
         (0..20_000).flat_map(|number| format!("^{number}$").into_bytes()).collect();
     let expected = reply_to(&messages);
+    client.will_send(&messages);
     let mut sender = Client { stream: client.stream.try_clone()? };
     let sender = thread::spawn(move || sender.send(&messages));
     client.expect(&expected)?;
