@@ -5,19 +5,11 @@ use std::path::Path;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+pub use crate::picture::idle::IdleCost;
 use crate::picture::{STYLE, idle, overview, zoom};
 use crate::pictures::of_stages;
 use crate::table::{COLUMNS, cells};
 use crate::{Measurement, Picture, Stage, note};
-
-/// What a message costs beside so many idle peers.
-#[derive(Clone, Debug)]
-pub struct IdleCost {
-    /// The stage.
-    pub stage: &'static str,
-    /// How many idle peers, and the server's CPU time for a message, in microseconds.
-    pub points: Vec<(usize, f64)>,
-}
 
 /// What has to be said of figures that were measured together with a timeline.
 pub const TRACED: &str =

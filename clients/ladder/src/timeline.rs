@@ -1,13 +1,7 @@
 //! What was done when: the server's threads and tasks, from its `--trace`, and the clients, from the client itself.
 //! Both look at the same clock (CLOCK_MONOTONIC).
 
-use std::io;
-use std::path::Path;
-
 use serde::{Deserialize, Serialize};
-use simple_client::{Doing, Report};
-
-use crate::trace::lanes_during;
 
 /// A run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -121,19 +115,6 @@ impl Lane {
 }
 
 impl Timeline {
-    /// Reads the server's trace, and puts the client's report beside it.
-    ///
-    /// # Errors
-    /// The trace cannot be read.
-    pub fn new(trace: &Path, report: &Report) -> io::Result<Self> {
-        let server = lanes_during(trace, report.started, report.elapsed)?;
-        let clients = report.connections.iter().map(|connection| Lane {
-            name: connection.name.clone(),
-            spans: connection.spans.iter().map(client_span).collect(),
-        });
-        Ok(Timeline { seconds: report.elapsed, server, clients: clients.collect() })
-    }
-
     /// The clients in the order in which they were greeted: of a server that serves one after the other, a staircase.
     pub fn clients_in_order(&self) -> Vec<&Lane> {
         let mut clients: Vec<_> = self.clients.iter().collect();
@@ -145,17 +126,6 @@ impl Timeline {
     pub fn threads(&self) -> u64 {
         self.server.iter().filter(|lane| !lane.name.starts_with("task ")).count() as u64
     }
-}
-
-fn client_span(span: &simple_client::Span) -> Span {
-    let name = match span.doing {
-        Doing::Connecting => "connecting",
-        Doing::WaitingForGreeting => "waiting for the greeting",
-        Doing::Sending => "sending",
-        Doing::Pausing => "pausing",
-        Doing::Receiving => "receiving",
-    };
-    Span::new(name, span.from, span.to)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The server's side of a timeline, from its `--trace`.
+//! A timeline, from the server's `--trace` and what the client has noted.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,8 +6,35 @@ use std::io;
 use std::path::Path;
 
 use serde_json::Value;
+use simple_client::{Doing, Report};
 
-use crate::timeline::{Lane, Span};
+use crate::timeline::{Lane, Span, Timeline};
+
+impl Timeline {
+    /// Reads the server's trace, and puts the client's report beside it.
+    ///
+    /// # Errors
+    /// The trace cannot be read.
+    pub fn new(trace: &Path, report: &Report) -> io::Result<Self> {
+        let server = lanes_during(trace, report.started, report.elapsed)?;
+        let clients = report.connections.iter().map(|connection| Lane {
+            name: connection.name.clone(),
+            spans: connection.spans.iter().map(client_span).collect(),
+        });
+        Ok(Timeline { seconds: report.elapsed, server, clients: clients.collect() })
+    }
+}
+
+fn client_span(span: &simple_client::Span) -> Span {
+    let name = match span.doing {
+        Doing::Connecting => "connecting",
+        Doing::WaitingForGreeting => "waiting for the greeting",
+        Doing::Sending => "sending",
+        Doing::Pausing => "pausing",
+        Doing::Receiving => "receiving",
+    };
+    Span::new(name, span.from, span.to)
+}
 
 /// The server's lanes in the `seconds` after `started`, which is in microseconds of CLOCK_MONOTONIC.
 ///

@@ -1,14 +1,13 @@
 //! The ladder as its user runs it, on stages built with the tests' own profile.
 
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use serde_json::Value;
-use subprocess::Terminal;
+use subprocess::{AtTerminal, Terminal};
 
 fn ladder(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ladder"))
@@ -278,44 +277,25 @@ fn a_ladder_that_is_stopped_leaves_nothing_behind_even_if_a_server_is_only_start
 /// Long enough to build the servers on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// A ladder whose progress is on a terminal, and the terminal. It leads a process group.
-fn at_a_terminal(arguments: &[&str]) -> (Child, Terminal) {
-    let terminal = Terminal::new(80).unwrap();
-    let child = Command::new(env!("CARGO_BIN_EXE_ladder"))
-        .args(arguments)
-        .args(["--profile", "dev"])
-        .stdout(Stdio::piped())
-        .stderr(terminal.stdio().unwrap())
-        .process_group(0)
-        .spawn()
-        .unwrap();
-    (child, terminal)
+/// At a terminal.
+fn at_a_terminal(arguments: &[&str]) -> AtTerminal {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ladder"));
+    AtTerminal::start(command.args(arguments).args(["--profile", "dev"])).unwrap()
 }
 
-/// Stops it; returns what it has printed. Nothing of it may be left.
-fn interrupted(child: Child, terminal: &Terminal) -> String {
-    let group = child.id();
-    let kill = |signal: &str, to: &str| {
-        Command::new("kill").args([signal, "--", to]).stderr(Stdio::null()).status().unwrap()
-    };
-    assert!(kill("-INT", &group.to_string()).success());
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130), "{}", terminal.shown());
-    terminal.wait_for("stopped\r\n", PATIENCE).unwrap();
-    let deadline = std::time::Instant::now() + Duration::from_secs(30);
-    while kill("-0", &format!("-{group}")).success() {
-        assert!(std::time::Instant::now() < deadline, "something of it still runs");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+/// Stops it; returns what it has printed. Nothing of it is left.
+fn interrupted(program: AtTerminal) -> String {
+    let output = program.interrupt(PATIENCE).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stdout));
     text(&output.stdout)
 }
 
 #[test]
 fn a_ladder_that_is_stopped_prints_the_rows_so_far() {
     // The second stage serves one after another, and takes ten times as long.
-    let (child, terminal) = at_a_terminal(&["--only", "2", "--only", "3", "-n", "10"]);
-    terminal.wait_for("step3-blocking", PATIENCE).unwrap();
-    let stdout = interrupted(child, &terminal);
+    let program = at_a_terminal(&["--only", "2", "--only", "3", "-n", "10"]);
+    program.terminal.wait_for("step3-blocking", PATIENCE).unwrap();
+    let stdout = interrupted(program);
     assert!(stdout.contains("| step2-thread-per-client |      10 | "), "{stdout}");
     assert!(!stdout.contains("step3"), "{stdout}");
 }
@@ -323,18 +303,18 @@ fn a_ladder_that_is_stopped_prints_the_rows_so_far() {
 #[test]
 fn claims_say_what_is_measured_and_keep_what_was_if_they_are_stopped() {
     let only = ["claims", "--only", "step 2 takes as long for 5", "--only", "step 3 takes N"];
-    let (child, terminal) = at_a_terminal(&only);
-    terminal.wait_for("step 3 takes N times as long", PATIENCE).unwrap();
-    let stdout = interrupted(child, &terminal);
+    let program = at_a_terminal(&only);
+    program.terminal.wait_for("step 3 takes N times as long", PATIENCE).unwrap();
+    let stdout = interrupted(program);
     assert!(stdout.contains("step 2 takes as long for 5 clients as for one: "), "{stdout}");
     assert_eq!(stdout.lines().count(), 1, "{stdout}");
 }
 
 #[test]
 fn an_attack_says_who_is_attacked_and_keeps_its_rows_if_it_is_stopped() {
-    let (child, terminal) = at_a_terminal(&["attack", "--only", "6", "-n", "10", "--json"]);
-    terminal.wait_for("step6-epoll-kqueue: silent, with limits", PATIENCE).unwrap();
-    let rows: Value = serde_json::from_str(&interrupted(child, &terminal)).unwrap();
+    let program = at_a_terminal(&["attack", "--only", "6", "-n", "10", "--json"]);
+    program.terminal.wait_for("step6-epoll-kqueue: silent, with limits", PATIENCE).unwrap();
+    let rows: Value = serde_json::from_str(&interrupted(program)).unwrap();
     let row = &rows.as_array().unwrap()[0];
     assert_eq!((&row["attackers"], &row["limits"]), (&"silent".into(), &false.into()));
     assert!(row["newcomer"].is_number(), "{row}");

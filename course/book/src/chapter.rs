@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use mdbook_core::utils::escape_html_attribute;
+use mdbook_markdown::new_cmark_parser;
 use mdbook_markdown::pulldown_cmark::{Event, HeadingLevel, Tag, TagEnd};
-use mdbook_markdown::{MarkdownOptions, new_cmark_parser};
 
 use crate::contents::{PAIRS, Page};
 use crate::glossary::Glossary;
+use crate::markdown::markdown_options;
 use crate::paths::{page_of, relative, resolve};
 
 /// What a chapter needs to know about the rest of the book.
@@ -163,14 +164,6 @@ impl Library {
         pictures.insert(path);
         Ok(format!(r#"<span class="picture">{images}</span>"#))
     }
-}
-
-/// The same options as in `book.toml`, so that mdBook sees what is seen here.
-pub(crate) fn markdown_options() -> MarkdownOptions {
-    let mut options = MarkdownOptions::default();
-    options.smart_punctuation = false;
-    options.definition_lists = false;
-    options
 }
 
 /// Whether a link leads out of the repository, or to a place on its own page.

@@ -8,8 +8,8 @@ use mdbook_markdown::new_cmark_parser;
 use mdbook_markdown::pulldown_cmark::{Event, TagEnd};
 use regex::Regex;
 
-use crate::chapter::markdown_options;
 use crate::contents::Knows;
+use crate::markdown::markdown_options;
 
 /// A row of the glossary.
 #[derive(Debug)]

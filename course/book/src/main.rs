@@ -6,6 +6,7 @@ mod chapter;
 mod contents;
 mod glossary;
 mod items;
+mod markdown;
 mod paths;
 mod serve;
 mod side_by_side;

@@ -22,6 +22,7 @@ mod limits;
 mod linger;
 pub mod listener;
 pub mod logging;
+mod name;
 pub mod options;
 pub mod shutdown;
 pub mod signals;

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{Shutdown, shutdown as shut_down};
 use tracing::info;
 
-use crate::stream::PeerName;
+use crate::name::PeerName;
 use crate::{Options, context, linger, shutdown, statistics};
 
 static MAX_CLIENTS: OnceLock<usize> = OnceLock::new();

@@ -1,12 +1,12 @@
 //! A connected peer, as the stages have it: recv and send, and an end that no stage has to know of.
 
-use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use tracing::{debug, info};
 
+pub use crate::name::PeerName;
 use crate::sys::{Syscall, call};
 use crate::{context, limits, linger, shutdown, statistics};
 
@@ -31,7 +31,7 @@ pub struct Stream {
 
 impl Stream {
     pub(crate) fn new((socket, address): (TcpStream, SocketAddr)) -> Self {
-        let name = PeerName(address);
+        let name = PeerName::new(address);
         info!("peer {name} connected");
         statistics::count_accepted();
         linger::count_open();
@@ -190,15 +190,5 @@ impl Drop for Stream {
             drop(socket);
         }
         self.done();
-    }
-}
-
-/// A peer's address as the log writes it: `(127.0.0.1, 60158)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerName(SocketAddr);
-
-impl fmt::Display for PeerName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "({}, {})", self.0.ip(), self.0.port())
     }
 }

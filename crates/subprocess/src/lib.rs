@@ -18,5 +18,5 @@ mod usage;
 
 pub use command::run;
 pub use server::{Finished, Server, free_address, is_there, kill_all, stop_all};
-pub use terminal::Terminal;
+pub use terminal::{AtTerminal, Terminal};
 pub use usage::Usage;

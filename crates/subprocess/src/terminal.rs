@@ -3,13 +3,17 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::Stdio;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::libc::winsize;
 use nix::pty::openpty;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
 
 /// A terminal that nobody looks at. It keeps all that was written to it.
 #[derive(Debug)]
@@ -66,5 +70,44 @@ impl Terminal {
             thread::sleep(Duration::from_millis(10));
         }
         Ok(())
+    }
+}
+
+/// A program whose progress is on a terminal. It leads a process group.
+#[derive(Debug)]
+pub struct AtTerminal {
+    child: Child,
+    /// Its stderr.
+    pub terminal: Terminal,
+}
+
+impl AtTerminal {
+    /// Starts it, with a terminal of 80 columns.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start(command: &mut Command) -> io::Result<Self> {
+        let terminal = Terminal::new(80)?;
+        let command = command.stdout(Stdio::piped()).stderr(terminal.stdio()?).process_group(0);
+        Ok(AtTerminal { child: command.spawn()?, terminal })
+    }
+
+    /// Sends it SIGINT, and waits for its end: it says "stopped", and of its process group nothing is left.
+    ///
+    /// # Errors
+    /// It does not, within `limit`.
+    pub fn interrupt(self, limit: Duration) -> io::Result<Output> {
+        let leader = Pid::from_raw(self.child.id() as i32);
+        kill(leader, Signal::SIGINT)?;
+        let output = self.child.wait_with_output()?;
+        self.terminal.wait_for("stopped\r\n", limit)?;
+        let deadline = Instant::now() + limit;
+        while killpg(leader, None) != Err(Errno::ESRCH) {
+            if Instant::now() >= deadline {
+                return Err(io::Error::other("something of it still runs"));
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(output)
     }
 }

@@ -1,11 +1,10 @@
 //! `herd` as its user runs it.
 
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use subprocess::Terminal;
+use subprocess::{AtTerminal, Terminal};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -17,34 +16,16 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A herd whose progress is on a terminal, and the terminal. It leads a process group.
-fn at_a_terminal(arguments: &[&str]) -> (Child, Terminal) {
-    let terminal = Terminal::new(80).unwrap();
-    let child = Command::new(env!("CARGO_BIN_EXE_herd"))
-        .args(arguments)
-        .stdout(Stdio::piped())
-        .stderr(terminal.stdio().unwrap())
-        .process_group(0)
-        .spawn()
-        .unwrap();
-    (child, terminal)
+/// At a terminal.
+fn at_a_terminal(arguments: &[&str]) -> AtTerminal {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
+    AtTerminal::start(command.args(arguments)).unwrap()
 }
 
-/// Stops it; returns what it has printed. None of its masters and workers may be left.
-fn interrupted(child: Child, terminal: &Terminal) -> String {
-    let group = child.id();
-    let kill = |signal: &str, to: &str| {
-        Command::new("kill").args([signal, "--", to]).stderr(Stdio::null()).status().unwrap()
-    };
-    assert!(kill("-INT", &group.to_string()).success());
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130), "{}", terminal.shown());
-    terminal.wait_for("stopped\r\n", PATIENCE).unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    while kill("-0", &format!("-{group}")).success() {
-        assert!(Instant::now() < deadline, "something of it still runs");
-        thread::sleep(Duration::from_millis(20));
-    }
+/// Stops it; returns what it has printed. Nothing of it is left.
+fn interrupted(program: AtTerminal) -> String {
+    let output = program.interrupt(PATIENCE).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stdout));
     text(&output.stdout)
 }
 
@@ -53,9 +34,9 @@ fn stopped_it_prints_the_rows_so_far() {
     // At least 40 s for the first kind of arrivals of each mode.
     let arguments =
         ["--workers", "2", "--connections", "300", "--only", "accept", "--only", "mutex"];
-    let (child, terminal) = at_a_terminal(&arguments);
-    terminal.wait_for("mutex, 2 ms apart", PATIENCE).unwrap();
-    let stdout = interrupted(child, &terminal);
+    let program = at_a_terminal(&arguments);
+    program.terminal.wait_for("mutex, 2 ms apart", PATIENCE).unwrap();
+    let stdout = interrupted(program);
     assert!(stdout.contains("2 workers, 300 connections for each row"), "{stdout}");
     assert_eq!(stdout.matches("| accept ").count(), 2, "in two tables: {stdout}");
     assert!(!stdout.contains("clients that stay"), "that comes after all modes: {stdout}");
@@ -65,9 +46,9 @@ fn stopped_it_prints_the_rows_so_far() {
 fn stuck_says_what_it_does_and_keeps_its_rows_if_it_is_stopped() {
     let only = ["--only", "reuseport", "--only", "oneshot"];
     let options = ["--connections", "100", "--runs", "2", "--pause", "20ms"];
-    let (child, terminal) = at_a_terminal(&[&["stuck"], &only[..], &options].concat());
-    terminal.wait_for("oneshot, clients that stay", PATIENCE).unwrap();
-    let stdout = interrupted(child, &terminal);
+    let program = at_a_terminal(&[&["stuck"], &only[..], &options].concat());
+    program.terminal.wait_for("oneshot, clients that stay", PATIENCE).unwrap();
+    let stdout = interrupted(program);
     assert!(stdout.contains("4 workers, 100 clients 20 ms apart"), "{stdout}");
     assert_eq!(stdout.matches("| reuseport ").count(), 2, "{stdout}");
     assert!(stdout.matches("| oneshot ").count() < 2, "{stdout}");
@@ -75,11 +56,11 @@ fn stuck_says_what_it_does_and_keeps_its_rows_if_it_is_stopped() {
 
 #[test]
 fn lost_ends_even_the_worker_that_it_has_stopped() {
-    let (child, terminal) = at_a_terminal(&["lost", "--workers", "2", "--connections", "10"]);
+    let program = at_a_terminal(&["lost", "--workers", "2", "--connections", "10"]);
     // `accept` is done then; a second of the next mode are its first connections.
-    terminal.wait_for("blocking", PATIENCE).unwrap();
+    program.terminal.wait_for("blocking", PATIENCE).unwrap();
     thread::sleep(Duration::from_millis(1500));
-    let stdout = interrupted(child, &terminal);
+    let stdout = interrupted(program);
     assert!(stdout.contains("| accept "), "{stdout}");
 }
 

@@ -4,7 +4,15 @@ use maud::html;
 
 use super::{AXIS, Axis, HEADING, MARGIN, Picture, WIDTH};
 use super::{line, px, text, ticks, width_of};
-use crate::report::IdleCost;
+
+/// What a message costs beside so many idle peers.
+#[derive(Clone, Debug)]
+pub struct IdleCost {
+    /// The stage.
+    pub stage: &'static str,
+    /// How many idle peers, and the server's CPU time for a message, in microseconds.
+    pub points: Vec<(usize, f64)>,
+}
 
 const TOP: f64 = HEADING + 30.0;
 const BOTTOM: f64 = TOP + 240.0;
