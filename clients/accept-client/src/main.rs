@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {}", client::describe(&error));
+            client::tell!("error: {}", client::describe(&error));
             ExitCode::FAILURE
         }
     }
@@ -77,8 +77,8 @@ fn try_main(arguments: &Arguments) -> io::Result<bool> {
     if arguments.count.is_some() {
         let (visits, elapsed) =
             (count(options.count, "connection"), started.elapsed().as_secs_f64());
-        // A reader of our output may leave early (`| head`): that is not an error.
-        let _ = writeln!(io::stdout(), "{visits}, {failed} failed, {elapsed:.2} s");
+        let line = format!("{visits}, {failed} failed, {elapsed:.2} s");
+        client::printed(writeln!(io::stdout(), "{line}"))?;
     }
     Ok(failed == 0)
 }
@@ -93,6 +93,8 @@ fn print(visit: &Visit) {
                 let _ = stdout.write_all(b"\n");
             }
         }
-        Err(error) => eprintln!("error: connection {}: {}", visit.number, client::describe(error)),
+        Err(error) => {
+            client::tell!("error: connection {}: {}", visit.number, client::describe(error))
+        }
     }
 }

@@ -81,14 +81,14 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = try_main(&arguments);
     if STOP.load(Ordering::Relaxed) {
-        eprintln!("stopped");
+        client::tell!("stopped");
         return ExitCode::from(client::so_far::STOPPED);
     }
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {}", client::describe(&error));
+            client::tell!("error: {}", client::describe(&error));
             ExitCode::FAILURE
         }
     }
@@ -102,17 +102,23 @@ fn try_main(arguments: &Arguments) -> io::Result<bool> {
     let _ = client::resolve(&arguments.host, arguments.port)?;
     let Arguments { timeout, over, every, after, .. } = *arguments;
     let target = Target::new(&arguments.host, arguments.port, &arguments.path, timeout);
-    match arguments.ramp {
-        None => at_once(arguments, &target),
-        Some((from, to)) => {
-            Ok(up_and_down(arguments, &target, &Ramp { from, to, over, every, after }))
-        }
+    let ended_well = match arguments.ramp {
+        None => at_once(arguments, &target)?,
+        Some((from, to)) => up_and_down(arguments, &target, &Ramp { from, to, over, every, after }),
+    };
+    match LOST.load(Ordering::Relaxed) {
+        true => Err(io::Error::other("some of the output could not be written")),
+        false => Ok(ended_well),
     }
 }
 
-/// A reader of our output may leave early (`| head`): that is not an error.
+/// Whether some of the output was lost.
+static LOST: AtomicBool = AtomicBool::new(false);
+
 fn print(text: &str) {
-    let _ = writeln!(io::stdout(), "{text}");
+    if client::printed(writeln!(io::stdout(), "{text}")).is_err() {
+        LOST.store(true, Ordering::Relaxed);
+    }
 }
 
 fn at_once(arguments: &Arguments, target: &Target) -> io::Result<bool> {
@@ -187,7 +193,7 @@ fn up_and_down(arguments: &Arguments, target: &Target, settings: &Ramp) -> bool 
     } else {
         print(&format!("{answered} answered, {refused} turned away (503), {failed} failed"));
         if let Some(error) = rows.iter().find_map(|row| row.error.as_ref()) {
-            eprintln!("error: {error}");
+            client::tell!("error: {error}");
         }
     }
     failed == 0 && answered + refused > 0

@@ -82,7 +82,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {}", client::describe(&error));
+            client::tell!("error: {}", client::describe(&error));
             ExitCode::FAILURE
         }
     }
@@ -115,6 +115,9 @@ fn try_main(arguments: &Arguments) -> io::Result<bool> {
     // names a case means it.
     let all = arguments.all
         || !arguments.core && (matches!(target, Target::Command(..)) || !arguments.only.is_empty());
+    if !all && !selected.iter().any(|case| case.promise.is_core()) {
+        return Err(io::Error::other("no such case is of the core: leave out --core"));
+    }
     let mut stopped = None;
     for case in selected {
         let not_core = (!all && !case.promise.is_core()).then_some(NOT_CORE);

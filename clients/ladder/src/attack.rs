@@ -140,7 +140,7 @@ pub fn table(clients: usize, rows: &[Row], width: Option<usize>) -> String {
          limits     {}\n\
          newcomer   how long a client takes that comes then: greeted, and one answer;\n           \
          refused: each time for 5 s; waits: not greeted within 5 s\n\
-         threads    the server's, during the attack\n\
+         threads    the server's, during the attack; one more looks for idle clients\n\
          memory     by how much the server has grown\n\
          CPU        the server's, during a second of the attack",
         LIMITS.join(" ")

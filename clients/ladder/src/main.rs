@@ -136,7 +136,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {}", client::describe(&error));
+            client::tell!("error: {}", client::describe(&error));
             ExitCode::FAILURE
         }
     })
@@ -154,7 +154,11 @@ fn compare(arguments: &Compare, around: &Surroundings<'_>) -> io::Result<bool> {
     let stages = select(&arguments.only, arguments.all)?;
     // Before all the measuring: if the page cannot be written, it is known now.
     let page = match &arguments.report {
-        Some(path) => Some((path, File::create(path).map_err(|error| unwritable(path, &error))?)),
+        Some(path) => {
+            // Not truncated yet: an earlier report stays until there is a new one.
+            let file = File::options().write(true).create(true).truncate(false).open(path);
+            Some((path, file.map_err(|error| unwritable(path, &error))?))
+        }
         None => None,
     };
     let mut measurements = Vec::new();
@@ -174,7 +178,7 @@ fn compare(arguments: &Compare, around: &Surroundings<'_>) -> io::Result<bool> {
                 Ok(measurement) => measurements.push(measurement),
                 Err(error) => {
                     all_right = false;
-                    eprintln!("error: {}: {error}", stage.server);
+                    client::tell!("error: {}: {error}", stage.server);
                 }
             }
             so_far::keep(result(&measurements, arguments, around.columns));
@@ -185,8 +189,10 @@ fn compare(arguments: &Compare, around: &Surroundings<'_>) -> io::Result<bool> {
     if let Some((path, mut file)) = page {
         let idle = idle_costs(arguments.all, around.profile)?;
         let page = report::page(&measurements, &idle, &machine(), &report::link_to_course(path));
-        file.write_all(page.as_bytes()).map_err(|error| unwritable(path, &error))?;
-        eprintln!("wrote {}", path.display());
+        file.set_len(0)
+            .and_then(|()| file.write_all(page.as_bytes()))
+            .map_err(|error| unwritable(path, &error))?;
+        client::tell!("wrote {}", path.display());
     }
     Ok(all_right)
 }
@@ -198,7 +204,7 @@ fn one(executable: &PathBuf, stage: Stage, settings: &Settings) -> io::Result<Me
     let measured = measure(executable, stage, settings, |done| bar.set_position(done as u64));
     bar.finish_and_clear();
     if let Ok(Measurement { stage, clients, elapsed, .. }) = &measured {
-        eprintln!("{stage}: {} in {elapsed:.2} s", count(*clients, "client"));
+        client::tell!("{stage}: {} in {elapsed:.2} s", count(*clients, "client"));
     }
     measured
 }
@@ -251,14 +257,14 @@ fn draw(folder: &Path, recorded: Option<&Path>, around: &Surroundings<'_>) -> io
         Some(recorded) => recorded.to_owned(),
         None => {
             let recorded = folder.join("recorded");
-            pictures::record(&recorded, around.profile, |server| eprintln!("{server}..."))?;
+            pictures::record(&recorded, around.profile, |server| client::tell!("{server}..."))?;
             recorded
         }
     };
     for picture in pictures::draw(&recorded)? {
         let path = folder.join(format!("{}.svg", picture.name));
         fs::write(&path, picture.file()).map_err(|error| unwritable(&path, &error))?;
-        eprintln!("wrote {}", path.display());
+        client::tell!("wrote {}", path.display());
     }
     Ok(true)
 }
@@ -291,7 +297,7 @@ fn attack_all(
                 Ok(row) => rows.push(row),
                 Err(error) => {
                     all_right = false;
-                    bar.suspend(|| eprintln!("error: {}: {error}", stage.server));
+                    bar.suspend(|| client::tell!("error: {}: {error}", stage.server));
                     break;
                 }
             }

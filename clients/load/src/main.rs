@@ -91,13 +91,13 @@ fn main() -> ExitCode {
     });
     let errors = outcome.unwrap_or_else(|error| vec![client::describe(&error)]);
     for error in errors.iter().take(5) {
-        eprintln!("error: {error}");
+        client::tell!("error: {error}");
     }
     if errors.len() > 5 {
-        eprintln!("error: and {} more", errors.len() - 5);
+        client::tell!("error: and {} more", errors.len() - 5);
     }
     if STOP.load(Ordering::Relaxed) {
-        eprintln!("stopped");
+        client::tell!("stopped");
         return ExitCode::from(so_far::STOPPED);
     }
     if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

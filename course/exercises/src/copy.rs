@@ -24,7 +24,15 @@ pub fn make(exercise: &Exercise, folder: &Path) -> io::Result<()> {
         let text = format!("{} is there already: delete it to begin anew", folder.display());
         return Err(io::Error::other(text));
     }
-    fs::create_dir_all(folder)?;
+    let made = fs::create_dir_all(folder).and_then(|()| fill(exercise, folder));
+    made.map_err(|error| {
+        // Half a copy would be in the way of the next attempt.
+        let _ = fs::remove_dir_all(folder);
+        io::Error::other(format!("cannot make {}: {error}", folder.display()))
+    })
+}
+
+fn fill(exercise: &Exercise, folder: &Path) -> io::Result<()> {
     let root = root().canonicalize()?;
     let (Base::Package(package) | Base::Manifest(package)) = exercise.base;
     let package = root.join(package);
@@ -77,7 +85,7 @@ fn manifest(exercise: &Exercise, root: &Path, package: &Path, folder: &Path) -> 
     // To cargo, packages of the same name and version in two places are the same package, if each place is a workspace. All
     // copies share a target directory, so one would be given the other's program.
     let mut place = DefaultHasher::new();
-    folder.hash(&mut place);
+    folder.canonicalize()?.hash(&mut place);
     own.insert("version".into(), format!("0.1.0+{:016x}", place.finish()).into());
     if let (true, Some(Value::String(original))) = (has_library, original) {
         // The programs name the library, and go on naming it so.

@@ -13,7 +13,7 @@ use exercises::{Exercise, Program, copy, exercises, root, solve, text};
 
 /// The exercises of the course: makes a copy to work in, says done or not yet and why, gives hints
 #[derive(Parser)]
-#[command(name = "cargo exercise")]
+#[command(name = "cargo exercise", bin_name = "cargo exercise")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {}", client::describe(&error));
+            client::tell!("error: {}", client::describe(&error));
             ExitCode::FAILURE
         }
     }
@@ -85,6 +85,15 @@ impl Mine {
     fn copy(&self, exercise: &Exercise) -> PathBuf {
         self.0.join(exercise.name)
     }
+
+    /// The copy, if there is one.
+    fn started(&self, exercise: &Exercise) -> io::Result<PathBuf> {
+        let name = exercise.name;
+        let copy = Some(self.copy(exercise)).filter(|copy| copy.is_dir());
+        copy.ok_or_else(|| {
+            io::Error::other(format!("{name} is not started: `cargo exercise start {name}`"))
+        })
+    }
 }
 
 /// A path as its reader would type it: without the folder that they are in.
@@ -94,33 +103,62 @@ fn shown(path: &Path) -> String {
     path.strip_prefix(here).unwrap_or(&path).display().to_string()
 }
 
+/// Markdown for a terminal: without fences, and each link as its text and its address, as wide as the terminal.
+fn plain(text: &str) -> String {
+    let width = client::columns().unwrap_or(120).min(120);
+    let mut in_code = false;
+    let mut paragraphs = Vec::new();
+    for paragraph in text.split("\n\n") {
+        let is_code = in_code || paragraph.starts_with("```");
+        in_code ^= paragraph.matches("```").count() % 2 == 1;
+        paragraphs.push(if is_code {
+            let lines = paragraph.lines().filter(|line| !line.starts_with("```"));
+            lines.map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
+        } else {
+            let text = paragraph.replace('\n', " ").replace("](", " (").replace('[', "");
+            textwrap::fill(&text, width)
+        });
+    }
+    paragraphs.join("\n\n")
+}
+
 fn say(text: &str) -> io::Result<()> {
     client::printed(writeln!(io::stdout(), "{text}"))
 }
 
 fn list(mine: &Mine) -> io::Result<bool> {
-    let mut chapter = String::new();
+    let mut heading = String::new();
     for exercise in exercises() {
         let text = text::read(exercise)?;
-        if text.chapter != chapter {
-            chapter = text.chapter;
-            say(&chapter)?;
+        let museum = exercise.name.starts_with("museum-");
+        let its = if museum { "the bug museum" } else { &text.chapter };
+        if its != heading {
+            heading = its.to_owned();
+            say(&heading)?;
         }
-        let state = if mine.copy(exercise).is_dir() { "started" } else { "" };
+        let copy = mine.copy(exercise);
+        let state = match (copy.is_dir(), copy.join(DONE).exists()) {
+            (true, true) => "done",
+            (true, false) => "started",
+            (false, _) => "",
+        };
         let first = if exercise.first { ">" } else { " " };
         let stars = "*".repeat(text.stars);
-        say(format!("{first} {:24} {stars:3} {} {state}", exercise.name, text.title).trim_end())?;
+        say(&format!("{first} {state:7} {:19} {stars:3} {}", exercise.name, text.title))?;
     }
     say("\n> the one to do, if you do only one; `cargo exercise start NAME` begins")?;
     Ok(true)
 }
+
+/// A file in a copy that has been judged to be done.
+const DONE: &str = ".done";
 
 fn start(name: &str, mine: &Mine) -> io::Result<bool> {
     let exercise = Exercise::named(name)?;
     let folder = mine.copy(exercise);
     copy::make(exercise, &folder)?;
     let text = text::read(exercise)?;
-    say(&format!("{}\n\n{}\n", text.title, text.task))?;
+    say(&format!("{}\n\n{}\n", text.title, plain(&text.task)))?;
     say(&format!("Your copy: {}. Then `cargo exercise check {name}`.", shown(&folder)))?;
     Ok(true)
 }
@@ -137,10 +175,19 @@ fn check_all(mine: &Mine) -> io::Result<bool> {
 fn check(exercises: &[&Exercise], mine: &Mine) -> io::Result<bool> {
     let mut all_done = true;
     for exercise in exercises {
-        let line = match exercise.judge(&mine.copy(exercise)) {
-            Ok(()) => format!("done     {}", exercise.name),
+        let copy = mine.started(exercise)?;
+        let spinner = client::progress::spinner(&format!("{}: built and tried", exercise.name));
+        let judged = exercise.judge(&copy);
+        spinner.finish_and_clear();
+        let line = match judged {
+            Ok(()) => {
+                fs::write(copy.join(DONE), "")?;
+                format!("done     {}", exercise.name)
+            }
             Err(reason) => {
                 all_done = false;
+                let _ = fs::remove_file(copy.join(DONE));
+                let reason = reason.to_string().replace('\n', "\n         ");
                 format!("not yet  {}: {reason}", exercise.name)
             }
         };
@@ -152,16 +199,16 @@ fn check(exercises: &[&Exercise], mine: &Mine) -> io::Result<bool> {
 fn hint(name: &str, mine: &Mine) -> io::Result<bool> {
     let exercise = Exercise::named(name)?;
     let hints = text::read(exercise)?.hints;
-    let seen = mine.copy(exercise).join(".hints");
+    let seen = mine.started(exercise)?.join(".hints");
     let count = fs::read_to_string(&seen).map_or(0, |text| text.lines().count());
     let Some(hint) = hints.get(count) else {
         say(&format!("That was the last. `cargo exercise solution {name}` shows a solution."))?;
+        say("The hints begin again with the first.")?;
+        fs::remove_file(seen)?;
         return Ok(true);
     };
-    say(&format!("Hint {} of {}: {hint}", count + 1, hints.len()))?;
-    if mine.copy(exercise).is_dir() {
-        fs::write(seen, "seen\n".repeat(count + 1))?;
-    }
+    say(&format!("Hint {} of {}\n\n{}", count + 1, hints.len(), plain(hint)))?;
+    fs::write(seen, "seen\n".repeat(count + 1))?;
     Ok(true)
 }
 

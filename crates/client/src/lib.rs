@@ -61,6 +61,15 @@ pub fn printed(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
+/// Prints a line on stderr. Not `eprintln!`: that panics if stderr cannot be written.
+#[macro_export]
+macro_rules! tell {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
 /// An error's text without the ` (os error 98)` that std appends.
 pub fn describe(error: &io::Error) -> String {
     let text = error.to_string();

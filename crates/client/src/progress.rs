@@ -15,7 +15,7 @@ const TICK: Duration = Duration::from_millis(100);
 pub fn bar(name: &str, number: usize, part: &str) -> ProgressBar {
     let parts = count(number, part);
     if !io::stderr().is_terminal() {
-        eprintln!("{name}: {parts}...");
+        crate::tell!("{name}: {parts}...");
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(number as u64).with_message(name.to_owned());

@@ -79,17 +79,22 @@ fn end_silent_peers(timeout: Duration) {
     while !shutdown::requested() {
         let now = Instant::now();
         let mut next = now + timeout;
+        let mut ended = Vec::new();
         peers().retain(|&descriptor, Heard { peer, at }| {
             let due = *at + timeout;
             if due > now {
                 next = next.min(due);
                 return true;
             }
-            info!("peer {peer} was silent for {timeout:?}");
-            statistics::count_timed_out();
             let _ = shut_down(descriptor, Shutdown::Both);
+            ended.push(*peer);
             false
         });
+        // The list is free again: a log that cannot be written for a while holds up nobody else.
+        for peer in ended {
+            info!("peer {peer} was silent for {timeout:?}");
+            statistics::count_timed_out();
+        }
         thread::sleep((next - now).max(timeout / 10));
     }
 }

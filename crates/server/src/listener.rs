@@ -85,28 +85,17 @@ impl Listener {
     pub fn accept(&mut self) -> io::Result<Option<Stream>> {
         while !shutdown::requested() {
             match sys::accept(&self.socket, self.nonblocking) {
-                Ok(peer) if self.reserve.is_some() => {
+                Ok(peer) => {
                     let stream = Stream::new(peer);
-                    match limits::too_many() {
-                        None => return Ok(Some(stream)),
-                        Some(error) => {
+                    match self.may_stay() {
+                        Ok(()) => return Ok(Some(stream)),
+                        Err(reason) => {
                             drop(stream);
-                            self.refused(error);
+                            self.reserve = self.reserve.take().or_else(|| open_reserve().ok());
+                            self.refused(reason);
                         }
                     }
                 }
-                // It sits on the reserve's descriptor. It may stay if there is another one by now.
-                Ok(peer) => match open_reserve() {
-                    Ok(file) => {
-                        self.reserve = Some(file);
-                        return Ok(Some(Stream::new(peer)));
-                    }
-                    Err(error) => {
-                        drop(Stream::new(peer));
-                        self.reserve = open_reserve().ok();
-                        self.refused(error);
-                    }
-                },
                 Err(error) => match after_failure(&error) {
                     Next::NobodyWaits => {
                         self.reserve = self.reserve.take().or_else(|| open_reserve().ok());
@@ -127,6 +116,15 @@ impl Listener {
             }
         }
         Ok(None)
+    }
+
+    /// Whether a peer that has just been accepted may stay; if not, why.
+    fn may_stay(&mut self) -> io::Result<()> {
+        if self.reserve.is_none() {
+            // It sits on the reserve's descriptor. It may stay if there is another one by now.
+            self.reserve = Some(open_reserve()?);
+        }
+        limits::too_many().map_or(Ok(()), Err)
     }
 
     /// Notes that a peer was accepted, could not be served, and has been closed, so that its client knows. `reason` says what

@@ -71,7 +71,7 @@ pub fn finish() {
     if let Some(trace) = TRACE.get()
         && let Some(file) = &mut *trace.file()
     {
-        let _ = file.flush();
+        trace.note(file.flush());
     }
 }
 

@@ -88,7 +88,8 @@ pub(crate) fn report(json: bool, switches: Switches) -> io::Result<()> {
     let refused = REFUSED.load(Ordering::Relaxed);
     let timed_out = TIMED_OUT.load(Ordering::Relaxed);
     let clients = clients();
-    let mut text = format!("served {clients} clients");
+    let plural = if clients == 1 { "" } else { "s" };
+    let mut text = format!("served {clients} client{plural}");
     if refused > 0 {
         let _ = write!(text, ", refused {refused}");
     }

@@ -94,7 +94,9 @@ impl Stream {
         match &result {
             Ok(bytes) => {
                 self.served = true;
-                limits::heard(self.socket(), self.name);
+                if *bytes > 0 {
+                    limits::heard(self.socket(), self.name);
+                }
                 debug!("{} returned {bytes} bytes", call.name());
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {

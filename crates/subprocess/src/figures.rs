@@ -46,10 +46,7 @@ impl Server {
 
     /// The processes that it has forked and not reaped.
     pub fn children(&self) -> Option<Vec<i32>> {
-        let (server, main_thread) = (self.pid(), self.pid());
-        let text =
-            fs::read_to_string(format!("/proc/{server}/task/{main_thread}/children")).ok()?;
-        text.split_whitespace().map(|child| child.parse().ok()).collect()
+        children_of(self.pid().as_raw())
     }
 
     /// The most memory that it has had resident so far, in bytes.
@@ -73,4 +70,10 @@ impl Server {
             .parse()
             .ok()
     }
+}
+
+/// The processes that a process has forked and not reaped. Linux only.
+pub(crate) fn children_of(process: i32) -> Option<Vec<i32>> {
+    let text = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).ok()?;
+    text.split_whitespace().map(|child| child.parse().ok()).collect()
 }

@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 
 use crate::Usage;
 use crate::command::{command, drain, piped, read_all, text};
+use crate::figures::children_of;
 use crate::usage::wait4;
 
 /// How long a server may take to say where it listens.
@@ -380,6 +381,10 @@ fn running() -> MutexGuard<'static, Vec<i32>> {
 pub fn kill_all() {
     let running = running();
     for &process in &*running {
+        // A forking server has no time to end its children itself.
+        for child in children_of(process).into_iter().flatten() {
+            let _ = signal::kill(Pid::from_raw(child), Signal::SIGKILL);
+        }
         let _ = signal::kill(Pid::from_raw(process), Signal::SIGKILL);
     }
     // In a container nobody else may reap them.

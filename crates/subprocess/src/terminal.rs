@@ -96,12 +96,18 @@ impl AtTerminal {
     ///
     /// # Errors
     /// It does not, within `limit`.
-    pub fn interrupt(self, limit: Duration) -> io::Result<Output> {
+    pub fn interrupt(mut self, limit: Duration) -> io::Result<Output> {
         let leader = Pid::from_raw(self.child.id() as i32);
         kill(leader, Signal::SIGINT)?;
+        let deadline = Instant::now() + limit;
+        while self.child.try_wait()?.is_none() {
+            if Instant::now() >= deadline {
+                let _ = killpg(leader, Signal::SIGKILL);
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
         let output = self.child.wait_with_output()?;
         self.terminal.wait_for("stopped\r\n", limit)?;
-        let deadline = Instant::now() + limit;
         while killpg(leader, None) != Err(Errno::ESRCH) {
             if Instant::now() >= deadline {
                 return Err(io::Error::other("something of it still runs"));

@@ -117,7 +117,7 @@ pub fn serve(arguments: Arguments) -> ExitCode {
     match server::logging::start(&log).and_then(|()| master::run(&options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", server::describe(&error));
+            client::tell!("error: {}", server::describe(&error));
             ExitCode::FAILURE
         }
     }

@@ -9,16 +9,28 @@ use crate::{Case, Promise, Target};
 pub(super) const CASES: &[Case] = &[
     case("port-taken", "a taken port is one line on stderr and exit code 1", port_taken),
     case("unknown-option", "an unknown option is a usage error: exit code 2", unknown_option),
-    case("port-out-of-range", "so are port 65536, port -1 and port abc", port_out_of_range),
+    case(
+        "port-out-of-range",
+        "port 65536, port -1 and port abc are usage errors: exit code 2",
+        port_out_of_range,
+    ),
     case(
         "unresolvable-host",
         "a host without an address is one line and exit code 1",
         unresolvable_host,
     ),
-    case("foreign-address", "so is an address of another machine", foreign_address),
+    case(
+        "foreign-address",
+        "an address of another machine is one line and exit code 1",
+        foreign_address,
+    ),
     Case {
         obstacle: may_listen_anywhere,
-        ..case("privileged-port", "so is a privileged port without the privilege", privileged_port)
+        ..case(
+            "privileged-port",
+            "a privileged port without the privilege is one line and exit code 1",
+            privileged_port,
+        )
     },
     case("help", "--help says how to use it", help),
     Case { obstacle: no_ipv6, ..case("ipv6", "--host ::1 listens on IPv6", ipv6) },

@@ -12,10 +12,14 @@ use super::isolation::send_without_reading;
 
 pub(super) const CASES: &[Case] = &[
     case("silent-peer", "a peer that says nothing holds up nobody", silent_peer),
-    case("open-message-peer", "nor does one in the middle of a message", open_message_peer),
+    case(
+        "open-message-peer",
+        "a peer in the middle of a message holds up nobody",
+        open_message_peer,
+    ),
     case(
         "peer-that-does-not-read",
-        "nor does one that does not fetch what it is owed",
+        "a peer that does not fetch what it is owed holds up nobody",
         unread_peer,
     ),
     case(

@@ -18,7 +18,11 @@ use super::isolation::send_without_reading;
 
 pub(super) const CASES: &[Case] = &[
     case("idle", "with a silent peer and nothing to do it uses no CPU time to speak of", idle),
-    case("urgent-byte", "nor if the peer has sent an urgent byte", urgent_byte),
+    case(
+        "urgent-byte",
+        "an urgent byte from a peer does not keep the CPU busy either",
+        urgent_byte,
+    ),
     case(
         "2000-connections",
         "2,000 connections in a row: each is served at once, and the server has not grown by 1 MiB",
@@ -82,10 +86,15 @@ fn two_thousand(target: &Target) -> Outcome {
     let server = target.server()?;
     let memory = || server.process.as_ref().and_then(|process| process.resident_memory());
     let started = Instant::now();
-    one_connection_each(&server, 1, 0, started)?;
-    // A server that polls answers once in each of its intervals: it gets as many at a time as any backlog holds.
-    let at_a_time = if started.elapsed() < Duration::from_millis(3) { 1 } else { 100 };
-    let mut served = 1;
+    let mut quickest = Duration::MAX;
+    for served in 0..5 {
+        let began = Instant::now();
+        one_connection_each(&server, 1, served, started)?;
+        quickest = quickest.min(began.elapsed());
+    }
+    // A server that polls answers once in each of its intervals: it gets as many at a time as the shortest backlog holds.
+    let at_a_time = if quickest < Duration::from_millis(3) { 1 } else { 4 };
+    let mut served = 5;
     let mut before = None;
     while served < WARM + NUMBER {
         if served >= WARM && before.is_none() {

@@ -16,7 +16,7 @@ use crate::{Case, Promise, Target};
 
 pub(super) const CASES: &[Case] = &[
     case("sigterm", "SIGTERM ends an idle server with exit code 0", |t| idle(t, Signal::SIGTERM)),
-    case("sigint", "so does SIGINT", |t| idle(t, Signal::SIGINT)),
+    case("sigint", "SIGINT ends an idle server with exit code 0", |t| idle(t, Signal::SIGINT)),
     case(
         "sigterm-with-peers",
         "SIGTERM ends it while peers are connected and say nothing",
@@ -26,15 +26,15 @@ pub(super) const CASES: &[Case] = &[
     case("sigterm-owed", "SIGTERM does not throw away what is on its way to a peer", owed),
     case(
         "sigterm-talking",
-        "nor if its peers go on sending: each gets what was answered, in order, and then the end",
+        "SIGTERM throws nothing away though peers go on sending: each gets its answers, in order, and then the end",
         talking,
     ),
     case(
         "sigterm-deaf",
-        "nor if one of them reads nothing at all: it costs a second, and the others no byte",
+        "SIGTERM while one peer reads nothing at all costs a second, and the others no byte",
         deaf,
     ),
-    case("sigterm-silent", "100 silent peers do not cost that second", silent),
+    case("sigterm-silent", "SIGTERM with 100 silent peers ends it without that second", silent),
     case("sigterm-restart", "after it has ended its port can be listened on at once", restart),
 ];
 

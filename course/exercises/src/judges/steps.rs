@@ -185,7 +185,9 @@ fn small_stacks(work: &Work) -> Result<(), Failure> {
     let clients = (0..50).map(|_| Client::greeted(server.address()));
     let mut clients = clients.collect::<Result<Vec<_>, _>>()?;
     let stacks = large_stacks(&server)?;
-    ensure(stacks < 25, || format!("50 clients, and {stacks} stacks of a megabyte or more"))?;
+    ensure(stacks < 25, || {
+        format!("50 clients, and {stacks} stacks of a megabyte or more; there should be none")
+    })?;
     for client in &mut clients {
         client.echo(&[&b"^"[..], &[b'a'; 10_000], b"$"].concat())?;
     }
@@ -334,7 +336,10 @@ fn adaptive(work: &Work) -> Result<(), Failure> {
     let server = work.start(&["-q", "--stats"])?;
     let took = chat(&mut Client::greeted(server.address())?, 100)?;
     ensure(took < Duration::from_secs(5), || {
-        format!("a hundred messages, one after the other, took {:.1} s", took.as_secs_f64())
+        format!(
+            "a hundred messages, one after the other, took {:.1} s, not less than 5",
+            took.as_secs_f64()
+        )
     })?;
     server.stop()?;
 
@@ -345,7 +350,9 @@ fn adaptive(work: &Work) -> Result<(), Failure> {
     drop(silent);
     let calls = &stats(&finished.stdout)["syscalls"]["recv"]["calls"];
     let asked = calls.as_u64().unwrap_or_default();
-    ensure(asked < 60, || format!("{asked} recvs in three seconds, beside one silent client"))?;
+    ensure(asked < 60, || {
+        format!("{asked} recvs in three seconds, beside one silent client, not fewer than 60")
+    })?;
     ensure(asked > 2, || format!("{asked} recvs in three seconds: it hardly asks any more"))?;
     work.keeps(&[Promise::Protocol, Promise::Isolation, Promise::Concurrency], &[])
 }

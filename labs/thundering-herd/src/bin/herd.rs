@@ -114,7 +114,7 @@ fn main() -> ExitCode {
         match outcome.and_then(|text| client::printed(io::stdout().write_all(text.as_bytes()))) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("error: {}", client::describe(&error));
+                client::tell!("error: {}", client::describe(&error));
                 ExitCode::FAILURE
             }
         }
