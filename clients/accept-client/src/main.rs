@@ -42,14 +42,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match try_main(&arguments) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            client::tell!("error: {}", client::describe(&error));
-            ExitCode::FAILURE
-        }
-    }
+    client::exit_code(try_main(&arguments))
 }
 
 /// Whether every visit went well.

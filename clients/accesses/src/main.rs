@@ -84,14 +84,7 @@ fn main() -> ExitCode {
         client::tell!("stopped");
         return ExitCode::from(client::so_far::STOPPED);
     }
-    match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            client::tell!("error: {}", client::describe(&error));
-            ExitCode::FAILURE
-        }
-    }
+    client::exit_code(outcome)
 }
 
 /// Whether every access ended well.

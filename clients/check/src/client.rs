@@ -343,6 +343,7 @@ fn queues_between(local: u16, remote: u16) -> Option<(usize, usize)> {
     })
 }
 
-pub(crate) fn is_timeout(error: &io::Error) -> bool {
+/// Whether a call gave up because its time limit was over.
+pub fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }

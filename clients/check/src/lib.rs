@@ -21,7 +21,7 @@ mod transcript;
 
 pub use ::client::raise_descriptor_limit;
 pub use cases::cases;
-pub use client::{Client, Failure, Outcome, ensure, set_patience, wait_until};
+pub use client::{Client, Failure, Outcome, ensure, is_timeout, set_patience, wait_until};
 pub use own::{
     example, idle_costs_nothing, idle_memory, memory_of_idle_peers, reports_unwritable_output,
 };

@@ -78,14 +78,7 @@ fn main() -> ExitCode {
         // From here on no case can end: each asks first how its server fared.
         so_far::stopped(subprocess::kill_all);
     });
-    match handler.map_err(io::Error::other).and_then(|()| try_main(&arguments)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            client::tell!("error: {}", client::describe(&error));
-            ExitCode::FAILURE
-        }
-    }
+    client::exit_code(handler.map_err(io::Error::other).and_then(|()| try_main(&arguments)))
 }
 
 fn try_main(arguments: &Arguments) -> io::Result<bool> {

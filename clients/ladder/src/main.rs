@@ -82,7 +82,7 @@ struct Compare {
     sequential_max: u32,
 
     /// Multiply the client's pauses (2.2 s in all) by this
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = factor)]
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = client::factor)]
     delay: f64,
 
     /// Print one JSON array instead of the table
@@ -108,11 +108,6 @@ struct Compare {
     verbose: bool,
 }
 
-fn factor(text: &str) -> Result<f64, String> {
-    let number = text.parse().ok().filter(|number| (0.0..=100.0).contains(number));
-    number.ok_or_else(|| "not a number from 0 to 100".to_owned())
-}
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let columns = arguments.columns.map(usize::from).or_else(client::columns);
@@ -132,14 +127,7 @@ fn main() -> ExitCode {
         },
     });
     // If we are being stopped, there is no error: what failed was ended by us.
-    so_far::complete(|| match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            client::tell!("error: {}", client::describe(&error));
-            ExitCode::FAILURE
-        }
-    })
+    so_far::complete(|| client::exit_code(outcome))
 }
 
 /// Whether every stage built, ran and answered rightly.

@@ -68,14 +68,7 @@ fn main() -> ExitCode {
         Command::Solution { name } => solution(&name),
         Command::Verify { only } => verify(&only),
     });
-    match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            client::tell!("error: {}", client::describe(&error));
-            ExitCode::FAILURE
-        }
-    }
+    client::exit_code(outcome)
 }
 
 /// Where a reader's copies are.

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::process::ExitCode;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -13,7 +14,7 @@ pub mod so_far;
 pub mod table;
 mod words;
 
-pub use words::{count, duration, seconds};
+pub use words::{count, duration, factor, seconds};
 
 /// All addresses of `host`.
 ///
@@ -68,6 +69,18 @@ macro_rules! tell {
         use std::io::Write as _;
         let _ = writeln!(std::io::stderr(), $($text)*);
     }};
+}
+
+/// How a program ends: well, not well, or with an error, which it says in one line.
+pub fn exit_code(outcome: io::Result<bool>) -> ExitCode {
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            tell!("error: {}", describe(&error));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// An error's text without the ` (os error 98)` that std appends.

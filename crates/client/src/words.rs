@@ -27,6 +27,12 @@ pub fn duration(
     }
 }
 
+/// Reads an option by which pauses are multiplied. For clap's `value_parser`.
+pub fn factor(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.0..=100.0).contains(number));
+    number.ok_or_else(|| "not a number from 0 to 100".to_owned())
+}
+
 fn read(text: &str) -> Option<Duration> {
     let (number, unit) = match text.strip_suffix("ms") {
         Some(number) => (number, 1e-3),

@@ -86,16 +86,7 @@ impl Poller {
             Ok(self.epoll.wait(returned, milliseconds(left()))?)
         })?;
         events.clear();
-        events.extend(self.returned[..ready].iter().map(|event| {
-            // An error or a hang-up is news for readers and for writers: the next recv or send fetches it.
-            let flags = event.events();
-            let ended = flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP);
-            Event {
-                token: event.data(),
-                readable: ended || flags.contains(EpollFlags::EPOLLIN),
-                writable: ended || flags.contains(EpollFlags::EPOLLOUT),
-            }
-        }));
+        events.extend(self.returned[..ready].iter().map(Event::from));
         Ok(())
     }
 }
@@ -122,4 +113,17 @@ fn milliseconds(timeout: Option<Duration>) -> EpollTimeout {
         .ok()
         .and_then(|ms| EpollTimeout::try_from(ms).ok())
         .unwrap_or(EpollTimeout::MAX)
+}
+
+impl From<&EpollEvent> for Event {
+    fn from(event: &EpollEvent) -> Self {
+        // An error or a hang-up is news for readers and for writers: the next recv or send fetches it.
+        let flags = event.events();
+        let ended = flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP);
+        Event {
+            token: event.data(),
+            readable: ended || flags.contains(EpollFlags::EPOLLIN),
+            writable: ended || flags.contains(EpollFlags::EPOLLOUT),
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::net::{Ipv6Addr, TcpListener};
 use std::process::Output;
 
+use super::lifecycle::ended_well;
 use crate::client::{Client, Failure, Outcome, ensure};
 use crate::{Case, Promise, Target};
 
@@ -137,8 +138,7 @@ fn once(target: &Target) -> Outcome {
     let mut client = Client::greeted(server.address())?;
     client.echo(b"^hello$")?;
     drop(client);
-    let finished = server.wait(crate::client::patience())?;
-    ensure(finished.status.success(), || format!("it ended with {}", finished.status))
+    ended_well(&server.wait(crate::client::patience())?)
 }
 
 fn quiet_and_verbose(target: &Target) -> Outcome {

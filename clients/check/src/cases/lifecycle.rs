@@ -43,7 +43,7 @@ const fn case(name: &'static str, about: &'static str, run: fn(&Target) -> Outco
 }
 
 /// It has ended as it should.
-fn ended_well(finished: &Finished) -> Outcome {
+pub(super) fn ended_well(finished: &Finished) -> Outcome {
     ensure(finished.status.success(), || {
         let said = finished.last_output();
         let said = if said.is_empty() { said } else { format!("; it said last: {said}") };

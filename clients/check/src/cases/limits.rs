@@ -4,8 +4,8 @@ use std::io::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::lifecycle::ended_well;
 use crate::client::{Client, Outcome, ensure, is_timeout, wait_until};
-use crate::process::Process;
 use crate::{Case, Promise, Target};
 
 pub(super) const CASES: &[Case] = &[
@@ -38,7 +38,7 @@ fn max_clients(target: &Target) -> Outcome {
     wait_until("another one is served", || {
         Client::greeted(server.address()).is_ok_and(|mut client| client.echo(b"^hello$").is_ok())
     })?;
-    ends_well(server)
+    ended_well(&server.stop()?)
 }
 
 fn idle_timeout(target: &Target) -> Outcome {
@@ -70,10 +70,5 @@ fn idle_timeout(target: &Target) -> Outcome {
         client.stream.write(&block).is_err_and(|error| !is_timeout(&error))
     })?;
     Client::greeted(server.address())?.echo(b"^hello$")?;
-    ends_well(server)
-}
-
-fn ends_well(server: Process) -> Outcome {
-    let finished = server.stop()?;
-    ensure(finished.status.success(), || format!("it ended with {}", finished.status))
+    ended_well(&server.stop()?)
 }

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use check::{Client, Failure, Promise, ensure, wait_until};
+use check::{Client, Failure, Promise, ensure, is_timeout, wait_until};
 use serde_json::Value;
 use subprocess::Server;
 
+use super::{is_greeted, stops};
 use crate::{Base, Exercise, Program, Work};
 
 const ASYNC: Base = Base::Package("labs/async-await");
@@ -43,16 +44,6 @@ pub(super) const EXERCISES: &[Exercise] = &[
     exercise("web-hire-by-waiting", WEB, WEB_POOL, false, hire_by_waiting),
 ];
 
-fn is_timeout(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut)
-}
-
-/// It stops when it is told to.
-fn stops(server: Server) -> Result<(), Failure> {
-    let finished = server.stop()?;
-    ensure(finished.status.success(), || format!("after SIGTERM it ended with {}", finished.status))
-}
-
 fn silence(work: &Work) -> Result<(), Failure> {
     const LIMIT: Duration = Duration::from_secs(6);
     let server = work.start(&["-q"])?;
@@ -68,7 +59,7 @@ fn silence(work: &Work) -> Result<(), Failure> {
             _ if ended.is_some() => thread::sleep(Duration::from_millis(100)),
             Ok(0) => ended = Some(started.elapsed()),
             Ok(_) => return Err(Failure("a silent client is sent something".to_owned())),
-            Err(error) if is_timeout(error.kind()) => {}
+            Err(error) if is_timeout(&error) => {}
             Err(_) => ended = Some(started.elapsed()),
         }
         ensure(ended.is_some() || started.elapsed() < LIMIT, || {
@@ -102,19 +93,6 @@ fn silence(work: &Work) -> Result<(), Failure> {
     client.half_close()?;
     client.expect_end(false)?;
     stops(server)
-}
-
-/// Whether it is greeted within so long.
-fn is_greeted(client: &mut Client, within: Duration) -> Result<bool, Failure> {
-    client.stream.set_read_timeout(Some(within))?;
-    let result = client.stream.read(&mut [0]);
-    client.stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    match result {
-        Ok(0) => Err(Failure("a client that should wait was closed".to_owned())),
-        Ok(_) => Ok(true),
-        Err(error) if is_timeout(error.kind()) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
 }
 
 fn four_clients(work: &Work) -> Result<(), Failure> {
@@ -182,7 +160,7 @@ fn hears(client: &mut Client, words: &[u8]) -> Result<(), Failure> {
                 })?;
                 left = &left[length..];
             }
-            Err(error) if is_timeout(error.kind()) => {
+            Err(error) if is_timeout(&error) => {
                 let words = excerpt(words);
                 let text =
                     format!("`{words}` was said, and a client has not heard it in {HEARS:?}");
@@ -205,7 +183,7 @@ fn heard(client: &mut Client, length: usize) -> Result<Vec<u8>, Failure> {
     client.stream.set_read_timeout(Some(HEARS))?;
     match client.stream.read_exact(&mut bytes) {
         Ok(()) => Ok(bytes),
-        Err(error) if is_timeout(error.kind()) => {
+        Err(error) if is_timeout(&error) => {
             Err(Failure("two spoke at the same time, and not all of it was heard".to_owned()))
         }
         Err(error) => Err(Failure(format!("a client that reads: {error}"))),
@@ -286,7 +264,7 @@ fn room(work: &Work) -> Result<(), Failure> {
         match deaf.stream.read(&mut buffer) {
             Ok(0) => break,
             Ok(length) => kept += length,
-            Err(error) if is_timeout(error.kind()) => {
+            Err(error) if is_timeout(&error) => {
                 return Err(Failure(format!(
                     "a client did not read what was said, {} MiB of it, and is still in the room",
                     (PIECES * PIECE) >> 20

@@ -1,15 +1,16 @@
 //! The exercises of the seven steps.
 
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use check::{Client, Failure, Promise, ensure};
+use check::{Client, Failure, Promise, ensure, is_timeout};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use subprocess::Server;
 
+use super::{is_greeted, stops};
 use crate::{Base, Exercise, Program, Work};
 
 const fn exercise(
@@ -53,21 +54,6 @@ fn waiting(server: &Server) -> Result<Client, Failure> {
     Client::connect(server.address())
 }
 
-/// Whether it is greeted within so long.
-fn is_greeted(client: &mut Client, within: Duration) -> Result<bool, Failure> {
-    client.stream.set_read_timeout(Some(within))?;
-    let result = client.stream.read(&mut [0]);
-    client.stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    match result {
-        Ok(1) => Ok(true),
-        Ok(_) => Err(Failure("a client was closed that should have waited".to_owned())),
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-            Ok(false)
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// It is closed, by an end or a reset, within so long. `meanwhile` is done again and again until then, and may fail.
 fn closed_after(
     client: &mut Client,
@@ -80,7 +66,7 @@ fn closed_after(
         match client.stream.read(&mut [0; 256]) {
             Ok(0) => return Ok(started.elapsed()),
             Ok(_) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(error) if is_timeout(&error) => {}
             Err(_) => return Ok(started.elapsed()),
         }
         ensure(started.elapsed() < limit, || {
@@ -140,7 +126,7 @@ fn two_seconds_in_all(work: &Work) -> Result<(), Failure> {
     loop {
         match deaf.stream.write(&block) {
             Ok(_) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(error) if is_timeout(&error) => {}
             Err(_) => break,
         }
         ensure(started.elapsed() < limit, || {
@@ -173,10 +159,7 @@ fn accept_thread(work: &Work) -> Result<(), Failure> {
         client.half_close()?;
         client.expect_end(false)?;
     }
-    let finished = server.stop()?;
-    ensure(finished.status.success(), || {
-        format!("after SIGTERM it ended with {}", finished.status)
-    })?;
+    stops(server)?;
     work.keeps(&[Promise::Protocol, Promise::Isolation, Promise::Lifecycle], &[])
 }
 
@@ -242,10 +225,7 @@ fn eight_of_twelve(server: &Server) -> Result<(), Failure> {
 fn eight_at_a_time(work: &Work) -> Result<(), Failure> {
     let server = work.start(&["-q"])?;
     eight_of_twelve(&server)?;
-    let finished = server.stop()?;
-    ensure(finished.status.success(), || {
-        format!("after SIGTERM it ended with {}", finished.status)
-    })?;
+    stops(server)?;
     work.keeps(&[Promise::Protocol, Promise::Isolation, Promise::Lifecycle], &[])
 }
 
@@ -260,10 +240,7 @@ fn pool(work: &Work) -> Result<(), Failure> {
         format!("before its first client it has {} threads", server.threads().unwrap_or_default())
     })?;
     eight_of_twelve(&server)?;
-    let finished = server.stop()?;
-    ensure(finished.status.success(), || {
-        format!("after SIGTERM it ended with {}", finished.status)
-    })?;
+    stops(server)?;
     work.keeps(&[Promise::Protocol, Promise::Isolation, Promise::Lifecycle], &[])
 }
 

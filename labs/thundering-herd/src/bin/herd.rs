@@ -111,13 +111,8 @@ fn main() -> ExitCode {
     });
     // If we are being stopped, there is no error: what failed was ended by us.
     so_far::complete(|| {
-        match outcome.and_then(|text| client::printed(io::stdout().write_all(text.as_bytes()))) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                client::tell!("error: {}", client::describe(&error));
-                ExitCode::FAILURE
-            }
-        }
+        let print = |text: String| client::printed(io::stdout().write_all(text.as_bytes()));
+        client::exit_code(outcome.and_then(print).map(|()| true))
     })
 }
 

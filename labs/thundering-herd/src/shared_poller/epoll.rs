@@ -44,15 +44,7 @@ impl SharedPoller {
         let ready = sys::wait(Syscall::EpollWait, || {
             Ok(self.0.wait(&mut returned, EpollTimeout::NONE)?)
         })?;
-        Ok(returned[..ready].first().map(|event| {
-            let flags = event.events();
-            let ended = flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP);
-            Event {
-                token: event.data(),
-                readable: ended || flags.contains(EpollFlags::EPOLLIN),
-                writable: ended || flags.contains(EpollFlags::EPOLLOUT),
-            }
-        }))
+        Ok(returned[..ready].first().map(Event::from))
     }
 }
 
